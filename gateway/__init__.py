@@ -1,0 +1,1 @@
+"""The tier that holds connections open: previews, event streams and the sandboxes' side."""

@@ -1,0 +1,180 @@
+"""The nouns of the system. All are frozen; a change is a new value that a store commits whole or not at
+all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from opensessions.events import Artifact, InboxItem, Level
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and `Z`: "2026-11-24T06:30:00.000Z"."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(timestamp, return_type=str)]
+
+
+class Status(StrEnum):
+    """What a session does. `RUNNING` → `READY` → `RUNNING` …; every state may go to `ERROR` or `ENDED`."""
+
+    RUNNING = "running"
+    READY = "ready"
+    ERROR = "error"
+    ENDED = "ended"
+
+
+class SandboxStatus(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    HIBERNATED = "hibernated"
+    STOPPED = "stopped"
+
+
+LIVE = frozenset({SandboxStatus.STARTING, SandboxStatus.RUNNING})
+"""The states in which a sandbox costs money and counts against the quota."""
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Head(Model):
+    """What changes with every event, kept small because every append rewrites it.
+
+    `rev` counts the writes (the condition of each commit). `last_seq` numbers the session's events,
+    `agent_seq` those of the present launch of its sandbox, `inbox_seq` the items sent to it; `asked_seq` is
+    the newest item that asks for a turn. `heard_at` is when the sandbox last gave a sign of life.
+    """
+
+    rev: int = 0
+    status: Status = Status.RUNNING
+    sandbox_status: SandboxStatus = SandboxStatus.STARTING
+    last_seq: int = 0
+    agent_seq: int = 0
+    inbox_seq: int = 0
+    asked_seq: int = 0
+    updated_at: Timestamp
+    heard_at: Timestamp | None = None
+
+
+class Session(Model):
+    """One session: what rarely changes, and its head.
+
+    `launch` counts the starts of its sandbox and `assign_seq` is the inbox item with which the present one
+    began. `tokens` maps a kind ("worker", "model", "egress") to the SHA-256 of the present launch's token,
+    in hex. `due_at` is when the sweep looks at the session next; None when nothing is left to watch.
+    """
+
+    id: str
+    account: str
+    user_id: str
+    user_email: str = ""
+    user_name: str = ""
+    sandbox_id: str
+    title: str
+    framework: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    metadata: dict[str, str] = {}
+    model: str | None = None
+    allowed_hosts: tuple[str, ...] | None = None
+    launch: int = 1
+    launched_at: Timestamp
+    assign_seq: int = 1
+    tokens: dict[str, str] = {}
+    due_at: Timestamp | None = None
+    created_at: Timestamp
+    head: Head
+
+    @property
+    def live(self) -> bool:
+        return self.head.sandbox_status in LIVE
+
+
+class AgentConfig(Model):
+    """How the caller wants the agent, after validation (see `http.requests`)."""
+
+    system_prompt: str | None = None
+    skills: dict[str, str] = {}
+    allowed_tools: tuple[str, ...] = ("Bash", "Read", "Write", "Edit", "Glob", "Grep")
+    cwd: str = "/workspace/app"
+    model: str | None = None
+    max_turns: int = 50
+    mcp_servers: dict[str, dict[str, Any]] = {}
+    allowed_hosts: tuple[str, ...] | None = None
+
+
+class NewSession(Model):
+    """A request to create a session, after validation."""
+
+    prompt: str
+    user_id: str
+    user_email: str = ""
+    user_name: str = ""
+    config: AgentConfig = AgentConfig()
+    metadata: dict[str, str] = {}
+
+
+class Message(Model):
+    id: str
+    role: Literal["user", "assistant"]
+    content: str
+    created_at: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stored event: what was said, and the number under which everybody sees it."""
+
+    seq: int
+    id: str
+    type: str
+    level: Level
+    created_at: str
+    payload: Mapping[str, Any]
+
+    def frame(self) -> dict[str, Any]:
+        """The JSON object that clients get: the payload, and the service's own fields above it."""
+        own = {
+            "id": self.id,
+            "seq": self.seq,
+            "type": self.type,
+            "level": self.level,
+            "createdAt": self.created_at,
+        }
+        return {**self.payload, **own}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An idempotency key in use: `fingerprint` is of the request that claimed it."""
+
+    account: str
+    key: str
+    fingerprint: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one commit adds beside the session itself. Inbox items are (number, item) pairs."""
+
+    events: tuple[Event, ...] = ()
+    messages: tuple[Message, ...] = ()
+    inbox: tuple[tuple[int, InboxItem], ...] = ()
+    config: AgentConfig | None = None
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Sessions, newest first. `cursor` continues where `sessions` ends; None at the end."""
+
+    sessions: list[Session] = field(default_factory=list)
+    cursor: str | None = None

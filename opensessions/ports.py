@@ -1,0 +1,140 @@
+"""The three doors to the world outside. Whoever implements one keeps what its docstrings say, and is held
+to it by the contract suite in `tests/contract`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from opensessions.events import InboxItem
+from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Page, Session
+
+
+class SessionStore(Protocol):
+    """Sessions and all that belongs to them. Durable: what returned is there after a crash.
+
+    Reads that follow a write in the same process see it. All methods are safe to call from many threads.
+    """
+
+    def commit(
+        self, before: Session | None, after: Session, changes: Changes = ..., *, max_live: int | None = None
+    ) -> Session:
+        """Write `after` and everything in `changes`, all or nothing, if the session is still as `before` was.
+
+        `before` None creates the session. Returns `after` with its head's `rev` raised by one. A commit
+        that only appends events touches the head and one item for the batch, nothing else: no index, no
+        other item.
+
+        Events continue `before.head.last_seq` without a gap, and inbox items `before.head.inbox_seq`; the
+        caller has put the new ends into `after.head`. When the session's sandbox goes from not live to
+        live, and `max_live` is given, the account's live sessions stay at most `max_live`; when it goes the
+        other way one is given back.
+
+        Raises Stale when `before.head.rev` is no longer current or the session exists already;
+        AlreadyClaimed when `changes.claim` names a key that is in use; RateLimited when `max_live` would be
+        passed; TooLarge when an event or item is over what the store can hold. Nothing was written in any
+        of these cases.
+        """
+        ...
+
+    def get(self, session_id: str) -> Session | None:
+        """The session as it is now. The cost does not grow with the session's age."""
+        ...
+
+    def find(self, sandbox_id: str) -> Session | None:
+        """The session whose sandbox this is."""
+        ...
+
+    def config(self, session_id: str) -> AgentConfig:
+        """What `changes.config` was at creation. Raises NotFound."""
+        ...
+
+    def events(self, session_id: str, after: int, limit: int) -> list[Event]:
+        """At most `limit` events with `seq` > `after`, in order. The cost grows with what is returned
+        alone.
+        """
+        ...
+
+    def latest_events(self, session_id: str, limit: int) -> list[Event]:
+        """The newest `limit` events, oldest first."""
+        ...
+
+    def messages(self, session_id: str, limit: int) -> list[Message]:
+        """The newest `limit` messages, oldest first."""
+        ...
+
+    def inbox(self, sandbox_id: str, after: int, limit: int) -> list[tuple[int, InboxItem]]:
+        """At most `limit` inbox items with a number > `after`, in order."""
+        ...
+
+    def page(self, account: str, user_id: str | None, limit: int, cursor: str | None) -> Page:
+        """Sessions of an account, or of one user of it, newest first. Raises InvalidRequest for a foreign
+        cursor.
+        """
+        ...
+
+    def claimed(self, account: str, key: str) -> Claim | None:
+        """Who claimed an idempotency key in the last 24 hours, if anybody."""
+        ...
+
+    def count(self, key: str, window_seconds: int, now: datetime) -> int:
+        """Add one to a counter that starts anew every `window_seconds`, and return it."""
+        ...
+
+    def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """Ids of sessions whose `due_at` has passed, most overdue first."""
+        ...
+
+    def put_key(self, key_hash: str, account: str) -> None:
+        """Make an API key, known by the SHA-256 of it in hex, open an account. Again: no change."""
+        ...
+
+    def account(self, key_hash: str) -> str | None:
+        """The account that a key opens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A start of a sandbox: the `number`th of `sandbox_id`. `token` is the worker's secret: never logged,
+    never in an argument, an environment or a file.
+    """
+
+    sandbox_id: str
+    number: int
+    token: str
+
+
+class SandboxRuntime(Protocol):
+    """Where sandboxes run. Nothing above it knows what a task, a process or a container is."""
+
+    def launch(self, launch: Launch) -> None:
+        """Start a sandbox; does not wait for its worker. Idempotent for a sandbox and number. Raises
+        LaunchFailed.
+        """
+        ...
+
+    def stop(self, sandbox_id: str) -> None:
+        """End a sandbox. Idempotent, and fine for an unknown one; on return nothing of it runs or will run."""
+        ...
+
+    def alive(self, sandbox_id: str) -> bool:
+        """Whether a launched sandbox still runs (or is on its way to)."""
+        ...
+
+    def dial(self, sandbox_id: str, port: int) -> str | tuple[str, int]:
+        """The address of the door behind which the port lies: a unix socket's path, or host and port."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Bytes too large for the session store. Keys are paths without `..`, made by the service alone."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store; on return it is durable. Again: replaced whole, never seen half."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """What was put, or None."""
+        ...

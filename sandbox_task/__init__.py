@@ -1,0 +1,1 @@
+"""What runs inside a sandbox beside the agent. It trusts nobody and nobody trusts it."""
