@@ -172,6 +172,9 @@ class Changes:
     claim: Claim | None = None
 
 
+NOTHING = Changes()
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Sessions, newest first. `cursor` continues where `sessions` ends; None at the end."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from opensessions.events import InboxItem
-from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Page, Session
+from opensessions.models import NOTHING, AgentConfig, Changes, Claim, Event, Message, Page, Session
 
 
 class SessionStore(Protocol):
@@ -18,7 +18,12 @@ class SessionStore(Protocol):
     """
 
     def commit(
-        self, before: Session | None, after: Session, changes: Changes = ..., *, max_live: int | None = None
+        self,
+        before: Session | None,
+        after: Session,
+        changes: Changes = NOTHING,
+        *,
+        max_live: int | None = None,
     ) -> Session:
         """Write `after` and everything in `changes`, all or nothing, if the session is still as `before` was.
 
@@ -116,7 +121,7 @@ class SandboxRuntime(Protocol):
         ...
 
     def stop(self, sandbox_id: str) -> None:
-        """End a sandbox. Idempotent, and fine for an unknown one; on return nothing of it runs or will run."""
+        """End a sandbox. Idempotent, also for an unknown one; on return nothing of it runs or will run."""
         ...
 
     def alive(self, sandbox_id: str) -> bool:

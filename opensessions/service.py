@@ -1,0 +1,269 @@
+"""What callers may do with sessions.
+
+Every method loads a session, decides by pure functions and commits once; when another writer was first it
+decides again. So a crash between any two calls leaves a session as it was before or after a commit, and the
+supervisor's sweep finishes what was left.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from opensessions import lifecycle, titles, tokens
+from opensessions.draft import Draft, decided
+from opensessions.errors import (
+    AlreadyClaimed,
+    Conflict,
+    IdempotencyMismatch,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+)
+from opensessions.events import Assign, Interrupt, SessionStarted, UserMessage
+from opensessions.events import Message as FollowUp
+from opensessions.models import (
+    Claim,
+    Event,
+    Head,
+    Message,
+    NewSession,
+    Page,
+    SandboxStatus,
+    Session,
+    Status,
+)
+from opensessions.ports import SessionStore
+from opensessions.supervisor import Supervisor
+
+RECENT = 100
+"""How many messages and events the full session object holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one account may do: `live` sandboxes at once, `creates` new sessions a minute."""
+
+    live: int = 10
+    creates: int = 60
+
+
+class Service:
+    """Sessions of all accounts. Thread-safe; every method is a plain, blocking call.
+
+    `clock` tells the time, `new_id` gives 128 random bits in hex, `wake` is told the id of each session
+    that got something new, and `preview_url(sandbox_id, port)` names a port's public address.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        supervisor: Supervisor,
+        *,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        preview_url: Callable[[str, int | str], str],
+        wake: Callable[[str], None],
+        quota: Quota,
+    ) -> None:
+        self._store, self._supervisor, self.preview_url = store, supervisor, preview_url
+        self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
+
+    def authenticate(self, key: str) -> str:
+        """The account of an API key. Raises Unauthorized."""
+        account = self._store.account(tokens.sha256(key)) if len(key) in tokens.API_KEY_LENGTH else None
+        if account is None:
+            raise Unauthorized("The API key is missing or not known; send it in the X-API-Key header.")
+        return account
+
+    def create(self, account: str, request: NewSession, idempotency_key: str | None = None) -> Session:
+        """Start a session; its sandbox is on the way when this returns.
+
+        The same key with the same request returns the session that exists. Raises IdempotencyMismatch for
+        another request under the key and RateLimited over a quota; then nothing was created.
+        """
+        claim = self._claim(account, idempotency_key, "create", request.model_dump_json())
+        if (replayed := self._replayed(claim)) is not None:
+            return replayed
+        self._count_create(account)
+        sandbox_id = f"sb-{self._new_id()}"
+        token = tokens.worker_token(sandbox_id)
+        session = self._started(self._new(account, sandbox_id, request), token)
+        draft = Draft(session, session.created_at)
+        draft.say(SessionStarted())
+        self._ask(draft, request.prompt, queued=False, launching=True)
+        changes = draft.changes(request.config, claim and replace(claim, session_id=session.id))
+        try:
+            session = self._store.commit(None, draft.session, changes, max_live=self._quota.live)
+        except AlreadyClaimed:
+            return self._replayed_now(claim)
+        return self._supervisor.launch(session, token)
+
+    def send(
+        self, account: str, session_id: str, user_id: str, text: str, idempotency_key: str | None = None
+    ) -> Session:
+        """Give the agent a follow-up: queued while a turn runs; a session in `error` runs again.
+
+        Raises NotFound, Conflict when the session has ended, IdempotencyMismatch and RateLimited.
+        """
+        claim = self._claim(account, idempotency_key, "send", json.dumps([session_id, user_id, text]))
+        claim = claim and replace(claim, session_id=session_id)
+
+        def decide() -> tuple[Session, str | None]:
+            before = self._open(account, session_id, user_id)
+            if (replayed := self._replayed(claim)) is not None:
+                return replayed, None
+            token = None if before.live else tokens.worker_token(before.sandbox_id)
+            after = lifecycle.move(before, Status.RUNNING)
+            draft = Draft(self._started(after, token) if token else after, self._clock())
+            queued = before.live and before.head.status is Status.RUNNING
+            self._ask(draft, text, queued=queued, launching=token is not None)
+            try:
+                changes = draft.changes(claim=claim)
+                return self._store.commit(before, draft.session, changes, max_live=self._quota.live), token
+            except AlreadyClaimed:
+                return self._replayed_now(claim), None
+
+        session, token = decided(decide)
+        if token:
+            return self._supervisor.launch(session, token)
+        self._wake(session_id)
+        return session
+
+    def interrupt(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        """Stop the running turn; the session goes on. Nothing runs: no change. Raises NotFound and
+        Conflict.
+        """
+
+        def decide() -> Session:
+            session = self._open(account, session_id, user_id)
+            if not session.live or session.head.status is not Status.RUNNING:
+                return session
+            draft = Draft(session, self._clock())
+            draft.send(Interrupt())
+            return self._store.commit(session, draft.session, draft.changes())
+
+        session = decided(decide)
+        self._wake(session_id)
+        return session
+
+    def end(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        """End a session in whatever state; on return nothing of its sandbox runs. Again: no change."""
+        self.read(account, session_id, user_id)
+        return self._supervisor.end(session_id)
+
+    def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        """A session. Raises NotFound when it is unknown, or another account's, or another user's than
+        `user_id`.
+        """
+        session = self._store.get(session_id)
+        if session is None or session.account != account or user_id not in (None, session.user_id):
+            raise NotFound("Session not found")
+        return session
+
+    def page(
+        self, account: str, user_id: str | None, status: Status | None, limit: int, cursor: str | None
+    ) -> Page:
+        """At most `limit` sessions, newest first. Raises InvalidRequest for a cursor that is not of this
+        list.
+        """
+        kept: list[Session] = []
+        while True:
+            page = self._store.page(account, user_id, limit - len(kept), cursor)
+            kept += [session for session in page.sessions if status in (None, session.head.status)]
+            cursor = page.cursor
+            if len(kept) >= limit or cursor is None:
+                return Page(kept, cursor)
+
+    def recent(self, session: Session, limit: int = RECENT) -> tuple[list[Message], list[Event]]:
+        """The newest messages and events, oldest first; the cost does not grow with the session's age."""
+        return self._store.messages(session.id, limit), self._store.latest_events(session.id, limit)
+
+    def events(self, session_id: str, after: int, limit: int) -> list[Event]:
+        """At most `limit` events with `seq` > `after`, in order, each once."""
+        return self._store.events(session_id, after, limit)
+
+    def _new(self, account: str, sandbox_id: str, request: NewSession) -> Session:
+        now = self._clock()
+        return Session(
+            id=f"session_{self._new_id()}",
+            account=account,
+            user_id=request.user_id,
+            user_email=request.user_email,
+            user_name=request.user_name,
+            sandbox_id=sandbox_id,
+            title=titles.title(request.prompt),
+            framework=titles.framework(request.prompt),
+            metadata=request.metadata,
+            model=request.config.model,
+            allowed_hosts=request.config.allowed_hosts,
+            launch=0,
+            launched_at=now,
+            created_at=now,
+            head=Head(updated_at=now),
+        )
+
+    def _started(self, session: Session, token: str) -> Session:
+        """The session with a sandbox about to be launched, which begins with the next inbox item."""
+        now = self._clock()
+        fresh = {
+            "sandbox_status": SandboxStatus.STARTING,
+            "agent_seq": 0,
+            "heard_at": None,
+            "updated_at": now,
+        }
+        started = session.model_copy(
+            update={
+                "launch": session.launch + 1,
+                "launched_at": now,
+                "assign_seq": session.head.inbox_seq + 1,
+                "tokens": tokens.token_hashes(token),
+                "head": session.head.model_copy(update=fresh),
+            }
+        )
+        return self._supervisor.watched(started)
+
+    def _ask(self, draft: Draft, text: str, *, queued: bool, launching: bool) -> None:
+        message_id = f"msg_{self._new_id()}"
+        draft.message(message_id, "user", text)
+        draft.say(UserMessage(message_id=message_id, text=text, queued=queued))
+        if not launching:
+            draft.ask(FollowUp(message_id=message_id, text=text))
+            return
+        session = draft.session
+        url = self.preview_url(session.sandbox_id, "{port}")
+        draft.ask(
+            Assign(session_id=session.id, message_id=message_id, prompt=text, tools=[], preview_url=url)
+        )
+
+    def _open(self, account: str, session_id: str, user_id: str | None) -> Session:
+        session = self.read(account, session_id, user_id)
+        if session.head.status is Status.ENDED:
+            raise Conflict("The session has ended; create a new one.")
+        return session
+
+    def _count_create(self, account: str) -> None:
+        now = self._clock()
+        if self._store.count(f"creates:{account}", 60, now) > self._quota.creates:
+            wait = 60 - int(now.timestamp()) % 60
+            reason = f"Over {self._quota.creates} new sessions a minute; try again in {wait} s."
+            raise RateLimited(reason, wait)
+
+    def _claim(self, account: str, key: str | None, route: str, request: str) -> Claim | None:
+        if key is None:
+            return None
+        return Claim(account, tokens.sha256(key), tokens.sha256(f"{route}\0{request}"), session_id="")
+
+    def _replayed(self, claim: Claim | None) -> Session | None:
+        held = claim and self._store.claimed(claim.account, claim.key)
+        if not claim or not held:
+            return None
+        if held.fingerprint != claim.fingerprint:
+            raise IdempotencyMismatch("This Idempotency-Key was used with another request; use a new one.")
+        return self._store.get(held.session_id)
+
+    def _replayed_now(self, claim: Claim | None) -> Session:
+        session = self._replayed(claim)
+        if session is None:
+            raise Conflict("A request with this Idempotency-Key is being handled; try again.")
+        return session

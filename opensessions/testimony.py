@@ -1,0 +1,189 @@
+"""The sandbox's side: who a token belongs to, what a sandbox is to do, and what it says.
+
+All of it is testimony: only the types that a sandbox may say are taken (`events.SandboxEvent`), they go to
+the session of the token alone, and money, the sandbox's state and the session's end come from elsewhere.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from opensessions import lifecycle, tokens
+from opensessions.draft import Draft, decided
+from opensessions.errors import EventGap, Unauthorized
+from opensessions.events import (
+    Ack,
+    AnyEvent,
+    Assign,
+    Error,
+    EventBatch,
+    HistoryMessage,
+    InboxItem,
+    Level,
+    PreviewReady,
+    Result,
+)
+from opensessions.models import Session
+from opensessions.ports import BlobStore, SessionStore
+
+EVENT_BYTES = 256 * 1024
+"""A larger event is cut; the whole of it goes to the blob store."""
+_HISTORY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The answer to a batch, and the session that it changed."""
+
+    ack: Ack
+    session_id: str
+    last_seq: int
+
+
+class Testimony:
+    """What the gateway asks for on behalf of sandboxes. Thread-safe and blocking, like the service."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        blobs: BlobStore,
+        *,
+        clock: Callable[[], datetime],
+        preview_url: Callable[[str, int | str], str],
+        wake: Callable[[str], None],
+        heartbeat_seconds: int = 15,
+    ) -> None:
+        self._store, self._blobs, self._clock = store, blobs, clock
+        self._preview_url, self._wake = preview_url, wake
+        self._heartbeat = timedelta(seconds=heartbeat_seconds)
+
+    def identify(self, token: str, kind: str) -> Session | None:
+        """The live session whose sandbox holds this token, of this kind: "worker", "model" or "egress"."""
+        sandbox_id = tokens.sandbox_of(token)
+        session = self._store.find(sandbox_id) if sandbox_id else None
+        if session is None or not session.live or not tokens.matches(token, session.tokens.get(kind)):
+            return None
+        return session
+
+    def inbox(self, session: Session, after: int, limit: int = 100) -> list[tuple[int, InboxItem]]:
+        """What the sandbox is to do: the items after `after` of its present launch, `assign` filled in."""
+        items = self._store.inbox(session.sandbox_id, max(after, session.assign_seq - 1), limit)
+        return [(seq, self._filled(session, i) if isinstance(i, Assign) else i) for seq, i in items]
+
+    def record_events(self, token: str, batch: EventBatch) -> Recorded:
+        """Store what a sandbox says, exactly once: a batch that arrives again is answered as done.
+
+        Raises Unauthorized for a token that is unknown or of a sandbox that ended, EventGap when events are
+        missing before `batch.first_seq`. Then nothing was stored.
+        """
+        while True:
+            session = decided(lambda: self._record_part(token, batch))
+            done = session.head.agent_seq
+            self._wake(session.id)
+            if done >= batch.first_seq + len(batch.events) - 1:
+                return Recorded(Ack(acked=done, expected=done + 1), session.id, session.head.last_seq)
+
+    def notice(self, session_id: str, message: str, code: str) -> None:
+        """Tell a session's watchers what the gateway saw, such as a refused host. No change once it has
+        ended.
+        """
+
+        def decide() -> None:
+            session = self._store.get(session_id)
+            if session is not None and session.live:
+                draft = Draft(session, self._clock())
+                draft.say(Error(message=message, code=code), "warning")
+                self._store.commit(session, draft.session, draft.changes())
+
+        decided(decide)
+        self._wake(session_id)
+
+    def _record_part(self, token: str, batch: EventBatch) -> Session:
+        """Store as much of a batch as fits into one commit."""
+        session, now = self.identify(token, "worker"), self._clock()
+        if session is None:
+            raise Unauthorized("The sandbox's token is not known (any more).")
+        known = session.head.agent_seq
+        if batch.first_seq > known + 1:
+            raise EventGap(known + 1, batch.first_seq)
+        fresh = batch.events[known + 1 - batch.first_seq :]
+        if not fresh and session.head.heard_at and now - session.head.heard_at < self._heartbeat:
+            return session
+        part = self._fitting([self._bounded(session, event) for event in fresh])
+        draft = Draft(lifecycle.heard(session, part, now), now)
+        for event in part:
+            self._say(draft, event)
+        draft.advance(agent_seq=known + len(part))
+        return self._store.commit(session, draft.session, draft.changes())
+
+    def _say(self, draft: Draft, event: AnyEvent) -> None:
+        if isinstance(event, PreviewReady):
+            url = self._preview_url(draft.session.sandbox_id, event.port)
+            event = event.model_copy(update={"url": url})
+        draft.say(event, _level(event))
+        if (text := lifecycle.final_text(event)) is not None:
+            draft.message(
+                f"msg_{draft.session.id.removeprefix('session_')}{draft.seq:08d}", "assistant", text
+            )
+
+    def _fitting(self, events: Sequence[AnyEvent]) -> Sequence[AnyEvent]:
+        size = 0
+        for n, event in enumerate(events):
+            size += len(event.model_dump_json())
+            if n and size > EVENT_BYTES:
+                return events[:n]
+        return events
+
+    def _bounded(self, session: Session, event: AnyEvent) -> AnyEvent:
+        text = event.model_dump_json()
+        clean = tokens.redacted(text)
+        if clean != text:
+            event = type(event).model_validate_json(clean)
+        whole = clean.encode()
+        if len(whole) <= EVENT_BYTES:
+            return event
+        key = f"sessions/{session.id}/events/{tokens.sha256(clean)}.json"
+        self._blobs.put(key, whole)
+        return type(event).model_validate(_cut(json.loads(clean)) | {"truncated": True, "blob": key})
+
+    def _filled(self, session: Session, assign: Assign) -> Assign:
+        config = self._store.config(session.id)
+        return assign.model_copy(
+            update={
+                "system_prompt": config.system_prompt,
+                "skills": config.skills,
+                "tools": list(config.allowed_tools),
+                "mcp_servers": config.mcp_servers,
+                "cwd": config.cwd,
+                "model": config.model,
+                "max_turns": config.max_turns,
+                "history": self._history(session, assign.message_id),
+            }
+        )
+
+    def _history(self, session: Session, before: str) -> list[HistoryMessage]:
+        history: list[HistoryMessage] = []
+        for message in self._store.messages(session.id, _HISTORY):
+            if message.id == before:
+                break
+            history.append(HistoryMessage(role=message.role, content=message.content))
+        return history
+
+
+def _level(event: AnyEvent) -> Level:
+    if isinstance(event, Error):
+        return "error"
+    return "warning" if isinstance(event, Result) and event.is_error else "info"
+
+
+def _cut(value: Any, keep: int = 2000, items: int = 50) -> Any:
+    """JSON of the same shape, its long texts and lists shortened with a marker."""
+    if isinstance(value, str) and len(value) > keep:
+        return f"{value[:keep]}… [{len(value) - keep} characters cut]"
+    if isinstance(value, list):
+        return [_cut(item, keep) for item in value[:items]]
+    if isinstance(value, dict):
+        return {key[:200]: _cut(item, keep) for key, item in list(value.items())[:items]}
+    return value

@@ -1,0 +1,52 @@
+"""Secrets: how they are made, what of them is kept (hashes alone), and how they are compared."""
+
+import hashlib
+import hmac
+import re
+import secrets
+
+from opensessions.handshake import derived_token
+
+API_KEY_LENGTH = range(20, 201)
+_SANDBOX_TOKEN = re.compile(r"osw_([0-9a-f]{32})_[A-Za-z0-9]{32,64}")
+
+
+def api_key() -> str:
+    """A new API key."""
+    return "osb_" + secrets.token_hex(32)
+
+
+def sha256(secret: str) -> str:
+    """What is stored of a secret. Secrets are long and random: neither salt nor a slow hash is called for."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def worker_token(sandbox_id: str) -> str:
+    """A new secret for one launch of a sandbox; it says whose it is, so that it can be looked up."""
+    return f"osw_{sandbox_id.removeprefix('sb-')}_{secrets.token_hex(32)}"
+
+
+def token_hashes(worker: str) -> dict[str, str]:
+    """The hashes of all tokens of a launch, by kind."""
+    kinds = {
+        "worker": worker,
+        "model": derived_token(worker, "model"),
+        "egress": derived_token(worker, "egress"),
+    }
+    return {kind: sha256(token) for kind, token in kinds.items()}
+
+
+def sandbox_of(token: str) -> str | None:
+    """The id of the sandbox that a token says it belongs to. None for what is no token at all."""
+    match = _SANDBOX_TOKEN.fullmatch(token)
+    return f"sb-{match.group(1)}" if match else None
+
+
+def redacted(text: str) -> str:
+    """The text without sandbox tokens: a transcript is read by more people than may act for its sandbox."""
+    return _SANDBOX_TOKEN.sub("[token]", text)
+
+
+def matches(token: str, stored_hash: str | None) -> bool:
+    """Whether this is the token of that hash; compared in constant time."""
+    return hmac.compare_digest(sha256(token), stored_hash or "")
