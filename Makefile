@@ -1,0 +1,73 @@
+# `make run` and `make test` are all that a newcomer needs; the rest is for those who change the code.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := -m pip --disable-pip-version-check install --require-hashes --no-deps -r
+
+.PHONY: help run test lint types check test-frameworks test-dynamodb bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+run: .venv/local .venv-sandbox/ready bubblewrap ## The whole system on this machine, at http://127.0.0.1:8000
+	@exec $(BIN)/python -m opensessions.local.server
+
+test: .venv/dev .venv-sandbox/ready bubblewrap chromium ## All tests
+	@$(BIN)/pytest -n 2
+
+lint: .venv/dev ## Style and the import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
+
+types: .venv/dev ## Strict types
+	@$(BIN)/mypy
+
+check: lint types test ## Everything that must be green
+
+test-frameworks: .venv/dev .venv-sandbox/ready bubblewrap chromium ## Stock Vite and Next.js apps, fresh from npm
+	@$(BIN)/pytest -m frameworks tests/frameworks
+
+test-dynamodb: .venv/dev ## The store's contract on Amazon's own DynamoDB Local, too (needs Java 17 and npm)
+	@npm install --silent --no-save --ignore-scripts --prefix .cache/dynamodb amplify-dynamodb-simulator@2.9.30
+	@OPENSESSIONS_DYNAMODB_LOCAL=.cache/dynamodb/node_modules/amplify-dynamodb-simulator/emulator \
+		$(BIN)/pytest tests/contract
+
+bench: .venv/dev .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side measurements
+	@$(BIN)/python -m bench
+
+lock: .venv/dev ## Pin all dependencies anew
+	@for set in "local:--extra local" "sandbox:--extra sandbox" "dev:--extra local --group dev"; do \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 pyproject.toml $${set#*:} --output-file requirements/$${set%%:*}.txt; done
+
+clean: ## Remove what was made here; sessions and their files are kept
+	@rm -rf .venv .venv-sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: sudo apt-get install python3"; exit 1; }
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { rm -rf .venv; $(call install,python3-venv); $(PYTHON) -m venv .venv; }
+
+.venv/local: .venv/bin/python requirements/local.txt
+	@echo "Setting up the server (about 10 MB)"
+	@$(BIN)/python $(PIP) requirements/local.txt && touch $@
+
+.venv/dev: .venv/bin/python requirements/dev.txt
+	@echo "Setting up the tools for development (about 350 MB)"
+	@$(BIN)/python $(PIP) requirements/dev.txt && touch $@ .venv/local
+
+.venv-sandbox/ready: .venv/bin/python requirements/sandbox.txt
+	@echo "Setting up the sandbox with the Claude agent (about 170 MB)"
+	@test -x .venv-sandbox/bin/python || $(PYTHON) -m venv .venv-sandbox
+	@.venv-sandbox/bin/python $(PIP) requirements/sandbox.txt && touch $@
+
+# A system package: installed when that can be done without asking, else named.
+install = echo "Installing the system package $(1)"; \
+	if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(1) >/dev/null; \
+	elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq $(1) >/dev/null; \
+	else echo "Please run once: sudo apt-get install $(1)"; exit 1; fi
+
+.PHONY: bubblewrap chromium nginx wrk
+bubblewrap:
+	@command -v bwrap >/dev/null || { $(call install,bubblewrap); }
+chromium nginx wrk:
+	@command -v $@ >/dev/null || [ -x /usr/sbin/$@ ] || { $(call install,$@); }
