@@ -1,0 +1,32 @@
+"""Who is calling: what a sandbox's token is good for on the model proxy and on the egress proxy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+TokenKind = Literal["model", "egress"]
+
+
+@dataclass(frozen=True)
+class SandboxGrant:
+    """A live sandbox that has proved itself by a token.
+
+    `model` is the model that its session asked for (None: the default). `allowed_hosts` is the session's
+    own egress list: None narrows nothing, an empty tuple allows nothing.
+    """
+
+    session_id: str
+    sandbox_id: str
+    model: str | None
+    allowed_hosts: tuple[str, ...] | None
+
+
+class Authorize(Protocol):
+    """Checks a token of one kind.
+
+    Answers None for a token that is unknown, of the other kind, or of a sandbox that has ended; never
+    raises for a bad token. It is asked for every model call and every tunnel, so it must be cheap.
+    """
+
+    async def __call__(self, token: str, kind: TokenKind) -> SandboxGrant | None: ...

@@ -1,0 +1,290 @@
+"""The model proxy: lends a sandbox the operator's model, and nothing else that the operator's key can do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.grants import Authorize, SandboxGrant
+from gateway.model_body import BadRequest, ModelCall, ModelRules, judge
+from gateway.model_stream import AnswerReader
+from gateway.model_upstream import UNREACHABLE, Failure, Upstream, failure
+
+log = logging.getLogger(__name__)
+
+ROUTES = (b"/v1/messages", b"/v1/messages/count_tokens")
+QUERIES = (b"", b"beta=true")
+LARGEST_BODY = 10 * 1024 * 1024
+BODY_SECONDS = 60
+LARGEST_ERROR = 64 * 1024
+
+_NO_TOKEN = Failure(401, "authentication_error", "The model token of a live sandbox is required (x-api-key).")
+_NO_ROUTE = Failure(404, "not_found_error", "Only POST /v1/messages and /v1/messages/count_tokens are here.")
+_TOO_LARGE = Failure(413, "request_too_large", f"The body is larger than {LARGEST_BODY} bytes.")
+_TOO_SLOW = Failure(408, "timeout_error", f"The body did not arrive within {BODY_SECONDS} seconds.")
+_TOO_MANY = Failure(429, "rate_limit_error", "This sandbox has too many model calls under way.", True)
+_CLOSING = Failure(529, "overloaded_error", "This server is being restarted. Try again soon.", True)
+
+
+class Refused(Exception):
+    """The call ends here with `failure`; `retry_after` in seconds."""
+
+    def __init__(self, failure: Failure, retry_after: str | None = None) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+        self.retry_after = retry_after
+
+
+class HungUp(Exception):
+    """The sandbox is gone before its request was whole."""
+
+
+@dataclass(frozen=True)
+class ModelListeners:
+    """Who hears of an answer while it passes; all are called from the event loop and must not block.
+
+    `wants_deltas(session_id)` tells whether anybody listens to text as it is written, `on_delta(session_id,
+    text)` then gets it. `on_usage(grant, model, usage)` is called once a call that was answered, also when it
+    broke off in the middle: `usage` is then what had been said until there, perhaps `{}`.
+    """
+
+    wants_deltas: Callable[[str], bool] = lambda session_id: False
+    on_delta: Callable[[str, str], None] = lambda session_id, text: None
+    on_usage: Callable[[SandboxGrant, str, dict[str, Any]], None] = lambda grant, model, usage: None
+
+
+class ModelProxy:
+    """An ASGI app with two routes, matched on the raw path: `POST /v1/messages` and `…/count_tokens`.
+
+    The caller proves itself with its sandbox's model token. Answers stream through without being held back;
+    every failure has the Messages API's error shape. A caller that hangs up cancels its call upstream.
+    """
+
+    def __init__(
+        self,
+        authorize: Authorize,
+        upstream: Upstream,
+        rules: ModelRules | None = None,
+        listeners: ModelListeners | None = None,
+        calls_per_sandbox: int = 4,
+    ) -> None:
+        self._authorize = authorize
+        self._upstream = upstream
+        self._rules = rules or ModelRules()
+        self._listeners = listeners or ModelListeners()
+        self._calls_per_sandbox = calls_per_sandbox
+        self._client = upstream.open()
+        self._running: Counter[str] = Counter()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"the model proxy has no {scope['type']} routes")
+        call = asyncio.ensure_future(self._answer(scope, receive, send))
+        self._calls.add(call)
+        try:
+            await call
+        except asyncio.CancelledError:
+            call.cancel()
+            if not self._closing:
+                raise
+        finally:
+            self._calls.discard(call)
+
+    async def aclose(self, deadline: float = 30) -> None:
+        """Refuses new calls, lets running ones finish for `deadline` seconds, then cuts them. Idempotent."""
+        self._closing = True
+        if self._calls:
+            _, late = await asyncio.wait(set(self._calls), timeout=deadline)
+            for call in late:
+                call.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            grant = await self._caller(scope)
+            async with self._place(grant):
+                call = judged(await whole_body(scope, receive), self._rules, grant, scope)
+                await until_hung_up(receive, self._forward(grant, call, scope, send))
+        except Refused as refusal:
+            await error_response(refusal)(scope, receive, send)
+        except HungUp:
+            pass
+
+    async def _caller(self, scope: Scope) -> SandboxGrant:
+        if scope["method"] != "POST" or scope.get("raw_path") not in ROUTES:
+            raise Refused(_NO_ROUTE)
+        if self._closing:
+            raise Refused(_CLOSING, "3")
+        token = model_token(Headers(scope=scope))
+        grant = await self._authorize(token, "model") if token else None
+        if grant is None:
+            raise Refused(_NO_TOKEN)
+        return grant
+
+    @asynccontextmanager
+    async def _place(self, grant: SandboxGrant) -> AsyncIterator[None]:
+        if self._running[grant.sandbox_id] >= self._calls_per_sandbox:
+            raise Refused(_TOO_MANY, "1")
+        self._running[grant.sandbox_id] += 1
+        try:
+            yield
+        finally:
+            self._running[grant.sandbox_id] -= 1
+            if not self._running[grant.sandbox_id]:
+                del self._running[grant.sandbox_id]
+
+    async def _forward(self, grant: SandboxGrant, call: ModelCall, scope: Scope, send: Send) -> None:
+        request = self._client.build_request(
+            "POST",
+            self._upstream.url.rstrip("/") + scope["raw_path"].decode("ascii"),
+            params={"beta": "true"} if scope["query_string"] else None,
+            headers=self._upstream.headers(",".join(Headers(scope=scope).getlist("anthropic-beta"))),
+            content=call.body,
+        )
+        try:
+            response = await self._client.send(request, stream=True)
+        except httpx2.HTTPError as error:
+            log.warning("model server %s: %s: %s", self._upstream.url, type(error).__name__, error)
+            raise Refused(UNREACHABLE) from None
+        try:
+            if response.status_code != 200:
+                raise await refusal_of(response)
+            await self._pass_on(grant, call, response, send)
+        finally:
+            await response.aclose()
+
+    async def _pass_on(
+        self, grant: SandboxGrant, call: ModelCall, response: httpx2.Response, send: Send
+    ) -> None:
+        streamed = response.headers.get("content-type", "").startswith("text/event-stream")
+        session, heard = grant.session_id, self._listeners
+        reader = AnswerReader(
+            streamed, lambda: heard.wants_deltas(session), lambda text: heard.on_delta(session, text)
+        )
+        await send(answer_start(streamed))
+        try:
+            async for chunk in response.aiter_bytes():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                reader.feed(chunk)
+            reader.end()
+        except httpx2.HTTPError as error:
+            # Without the last message the server cuts the connection: this must not look like a whole answer.
+            log.warning("model server %s broke off: %s", self._upstream.url, type(error).__name__)
+            return
+        finally:
+            if call.max_tokens:
+                heard.on_usage(grant, reader.model or call.model, reader.usage or {})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def model_token(headers: Headers) -> str | None:
+    """The one token in `x-api-key` or else in `Authorization: Bearer`; None if there is none, or two."""
+    keys = headers.getlist("x-api-key")
+    bearers = [v[7:].strip() for v in headers.getlist("authorization") if v[:7].lower() == "bearer "]
+    found = set(keys or bearers)
+    return found.pop() if len(found) == 1 else None
+
+
+def judged(raw: bytes, rules: ModelRules, grant: SandboxGrant, scope: Scope) -> ModelCall:
+    """The call that `raw` asks for; raises Refused."""
+    try:
+        if scope["query_string"] not in QUERIES:
+            raise BadRequest("Only the query ?beta=true is known here.")
+        return judge(raw, rules, grant.session_id, counting=scope["raw_path"] == ROUTES[1])
+    except BadRequest as error:
+        raise Refused(Failure(400, "invalid_request_error", str(error))) from None
+
+
+async def whole_body(scope: Scope, receive: Receive) -> bytes:
+    """The request's body, bounded in size and time; raises Refused, or HungUp."""
+    if int(Headers(scope=scope).get("content-length", "0")) > LARGEST_BODY:
+        raise Refused(_TOO_LARGE)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise HungUp
+                body += message.get("body", b"")
+                if len(body) > LARGEST_BODY:
+                    raise Refused(_TOO_LARGE)
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        raise Refused(_TOO_SLOW) from None
+
+
+async def until_hung_up(receive: Receive, work: Awaitable[None]) -> None:
+    """Does `work`; cancels it and raises HungUp as soon as the caller is gone."""
+    doing = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(disconnected(receive))
+    try:
+        await asyncio.wait((doing, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise HungUp
+        await doing
+    finally:
+        doing.cancel()
+        gone.cancel()
+        await asyncio.gather(doing, gone, return_exceptions=True)
+
+
+async def disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def refusal_of(response: httpx2.Response) -> Refused:
+    """What is told of an upstream answer that is no success; its own words stay here."""
+    text = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            text += chunk
+            if len(text) > LARGEST_ERROR:
+                break
+    except httpx2.HTTPError:
+        pass
+    seconds = response.headers.get("retry-after", "")
+    log.warning("model server answered %s", response.status_code)
+    return Refused(failure(response.status_code, message_in(text)), seconds if seconds.isdigit() else None)
+
+
+def message_in(error: bytes | bytearray) -> str:
+    try:
+        message = json.loads(error)["error"]["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return message if isinstance(message, str) else ""
+
+
+def answer_start(streamed: bool) -> Message:
+    kind = b"text/event-stream; charset=utf-8" if streamed else b"application/json"
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+def error_response(refusal: Refused) -> JSONResponse:
+    """A refusal in the Messages API's shape, with the header by which its clients decide whether to retry."""
+    told = refusal.failure
+    headers = {"x-should-retry": "true" if told.retry else "false"}
+    if refusal.retry_after:
+        headers["retry-after"] = refusal.retry_after[:6]
+    if told.status in (401, 408, 413):
+        headers["connection"] = "close"  # the body may be unread
+    body = {"type": "error", "error": {"type": told.kind, "message": told.text}}
+    return JSONResponse(body, told.status, headers)

@@ -1,0 +1,151 @@
+"""The server that really answers: where it is, what is sent to it, and how its failures are told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+VERSION = "2023-06-01"
+# By family: a newer date of one is the same kind of thing. What reaches files, skills, other servers or
+# dearer serving is not here; the body's own allowlist refuses those too.
+BETAS = frozenset(
+    [
+        "advanced-tool-use",
+        "claude-code",
+        "context-hint",
+        "context-management",
+        "effort",
+        "extended-cache-ttl",
+        "fallback-credit",
+        "fine-grained-tool-streaming",
+        "inline-tools",
+        "interleaved-thinking",
+        "mid-conversation-system",
+        "mid-conversation-system-clear-at",
+        "mid-conversation-tool-changes",
+        "per-turn-control",
+        "prompt-caching",
+        "prompt-caching-scope",
+        "redact-thinking",
+        "server-side-fallback",
+        "structured-outputs",
+        "task-budgets",
+        "thinking-binding-controls",
+        "thinking-display-updates",
+        "thinking-resumption",
+        "thinking-token-count",
+        "timing",
+        "token-counting",
+        "token-efficient-tools",
+        "tool-search-tool",
+    ]
+)
+BETA = re.compile(r"([a-z][a-z0-9-]*)-20\d\d-?\d\d-?\d\d")
+# Agents shorten their conversation when they read one of these; they hold numbers and nothing else.
+TELLING = re.compile(
+    r"prompt is too long: \d+ tokens > \d+ maximum"
+    r"|input length and `max_tokens` exceed context limit: \d+ \+ \d+ > \d+, "
+    r"decrease input length or `max_tokens` and try again"
+    r"|max_tokens: \d+ > \d+, which is the maximum allowed number of output tokens for [a-z0-9. -]{1,64}"
+)
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A server that speaks the Messages API.
+
+    `url` is what comes before `/v1/messages`. `key` is sent as `x-api-key` when there is one. With
+    `unix_socket` the server is dialled there and `url` only names it.
+    """
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+    unix_socket: Path | None = None
+
+    def open(self) -> httpx2.AsyncClient:
+        """A client for it that follows no redirect and asks no proxy; the caller closes it."""
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
+        socket = str(self.unix_socket) if self.unix_socket else None
+        verify = self.url.startswith("https:")  # loading certificates takes 0.1 s; plain HTTP needs none
+        return httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(verify=verify, uds=socket, limits=limits, trust_env=False),
+            timeout=httpx2.Timeout(600, connect=10, pool=None),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def headers(self, betas: str) -> dict[str, str]:
+        """All that is sent: nothing of the caller's but those of its `betas` that are known."""
+        headers = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            "anthropic-version": VERSION,
+            "user-agent": "opensessions",
+        }
+        if self.key:
+            headers["x-api-key"] = self.key
+        if known := known_betas(betas):
+            headers["anthropic-beta"] = known
+        return headers
+
+
+def known_betas(header: str) -> str:
+    """Those of a comma-separated `anthropic-beta` header that are passed on, in their order."""
+    names = (name.strip() for name in header.split(","))
+    return ",".join(n for n in names if (found := BETA.fullmatch(n)) and found[1] in BETAS)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An answer in the Messages API's error shape; `retry` tells the agent whether to try again."""
+
+    status: int
+    kind: str
+    text: str
+    retry: bool = False
+
+
+UNREACHABLE = Failure(
+    502,
+    "api_error",
+    "The model server cannot be reached. If it stays so, the operator has to check OPENSESSIONS_MODEL_URL, "
+    "or this server's way to the internet.",
+    retry=True,
+)
+_KEY = Failure(
+    403,
+    "permission_error",
+    "The model provider refused this server's own key. The operator has to check ANTHROPIC_API_KEY.",
+)
+_REDIRECT = Failure(
+    502,
+    "api_error",
+    "The model server answered with a redirect, which is not followed. The operator has to check "
+    "OPENSESSIONS_MODEL_URL.",
+)
+_BY_STATUS = {
+    400: Failure(400, "invalid_request_error", "The model provider refused this request as invalid."),
+    401: _KEY,
+    402: Failure(402, "billing_error", "The model provider asks the operator to settle a bill."),
+    403: _KEY,
+    404: Failure(404, "not_found_error", "The model provider does not know this model."),
+    413: Failure(413, "request_too_large", "The model provider refused this request as too large."),
+    429: Failure(429, "rate_limit_error", "The model provider's rate limit is reached. Try later.", True),
+    529: Failure(529, "overloaded_error", "The model provider is overloaded. Try again soon.", True),
+}
+_BROKEN = Failure(502, "api_error", "The model server failed to answer. Try again soon.", True)
+
+
+def failure(status: int, message: str = "") -> Failure:
+    """What is told instead of an upstream answer of `status`, whose own text may hold the operator's secrets.
+
+    `message` is the upstream's text; it is told only if it is one of the few that agents act on.
+    """
+    if 300 <= status < 400:
+        return _REDIRECT
+    if status == 400 and TELLING.fullmatch(message):
+        return Failure(400, "invalid_request_error", message)
+    return _BY_STATUS.get(status, _BY_STATUS[400] if 400 <= status < 500 else _BROKEN)
