@@ -1,0 +1,242 @@
+"""The session store of the cloud: one DynamoDB table (see `table` for its items)."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from opensessions import codec, commits
+from opensessions.aws import table
+from opensessions.aws.batches import batch_get
+from opensessions.aws.commit import Commit
+from opensessions.aws.transactions import transact
+from opensessions.errors import NotFound, StoreError
+from opensessions.events import InboxItem, inbox_item
+from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Page, Session
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_FIRST_PAGE = 8
+"""Items asked for at first when their number is unknown; each further request asks for four times more."""
+
+_TORN_READS = 10
+
+
+class DynamoStore:
+    """A `ports.SessionStore` on a table of `table.table_definition`. Nothing is kept in the process.
+
+    Listings and `due` come from indexes and may be a moment late; the sessions that they return are read
+    consistently. What DynamoDB answers beyond the contract (no access, no table) is raised as it is.
+    """
+
+    def __init__(
+        self,
+        table_name: str,
+        client: "DynamoDBClient",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._table = table_name
+        self._client = client
+        self._clock = clock
+
+    # ---- writing ----
+
+    def commit(
+        self,
+        before: Session | None,
+        after: Session,
+        changes: Changes = commits.NOTHING,
+        *,
+        max_live: int | None = None,
+    ) -> Session:
+        commits.check(before, after, changes)
+        saved = after.model_copy(update={"head": after.head.model_copy(update={"rev": after.head.rev + 1})})
+        token = str(uuid.uuid4())
+        commit = Commit(self._table, token, before, saved, changes, max_live, self._clock())
+        transact(self._client, commit.writes(), token, lambda: self._last_commit(saved.id) == token)
+        return saved
+
+    def _last_commit(self, session_id: str) -> str | None:
+        head = self._item(table.session_pk(session_id), "HEAD")
+        return str(head["commit"]) if head else None
+
+    def count(self, key: str, window_seconds: int, now: datetime) -> int:
+        window = int(now.timestamp() // window_seconds)
+        expires = (window + 2) * window_seconds
+        answer = self._client.update_item(
+            TableName=self._table,
+            Key=table.attributes({"pk": f"COUNT#{key}", "sk": f"{window_seconds}#{window}"}),
+            UpdateExpression="ADD n :one SET v = :v, #ttl = :ttl",
+            ExpressionAttributeNames={"#ttl": table.TTL},
+            ExpressionAttributeValues=table.attributes({":one": 1, ":v": table.VERSION, ":ttl": expires}),
+            ReturnValues="UPDATED_NEW",
+        )
+        return int(table.values(answer["Attributes"])["n"])
+
+    def put_key(self, key_hash: str, account: str) -> None:
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=table.item(table.key_pk(key_hash), "META", account=account),
+                ConditionExpression="attribute_not_exists(pk)",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+
+    # ---- reading ----
+
+    def get(self, session_id: str) -> Session | None:
+        for _ in range(_TORN_READS):
+            items = list(self._range(table.session_pk(session_id), "HEAD", "META", 2))
+            if not items:
+                return None
+            if session := _joined(items):
+                return session
+        raise StoreError(f"{session_id}: META and HEAD do not belong together.")
+
+    def find(self, sandbox_id: str) -> Session | None:
+        found = self._item(table.sandbox_pk(sandbox_id), "META")
+        return self.get(found["session_id"]) if found else None
+
+    def config(self, session_id: str) -> AgentConfig:
+        found = self._item(table.session_pk(session_id), "CONFIG")
+        if not found:
+            raise NotFound("Session not found")
+        return AgentConfig.model_validate_json(codec.unpack(found["body"]))
+
+    def events(self, session_id: str, after: int, limit: int) -> list[Event]:
+        pk = table.session_pk(session_id)
+        batches = self._range(pk, table.event_sk(after + 1), "EV#~", min(limit, _FIRST_PAGE))
+        stored = (event for batch in batches for event in _events(batch) if event.seq > after)
+        return list(islice(stored, limit))
+
+    def latest_events(self, session_id: str, limit: int) -> list[Event]:
+        pk = table.session_pk(session_id)
+        batches = self._range(pk, "EV#", "EV#~", min(limit, _FIRST_PAGE), newest_first=True)
+        stored = (event for batch in batches for event in reversed(_events(batch)))
+        return list(islice(stored, limit))[::-1]
+
+    def messages(self, session_id: str, limit: int) -> list[Message]:
+        items = self._range(table.session_pk(session_id), "MSG#", "MSG#~", limit, newest_first=True)
+        newest = [Message.model_validate_json(codec.unpack(item["body"])) for item in islice(items, limit)]
+        return newest[::-1]
+
+    def inbox(self, sandbox_id: str, after: int, limit: int) -> list[tuple[int, InboxItem]]:
+        items = self._range(table.sandbox_pk(sandbox_id), table.inbox_sk(after + 1), "IN#~", limit)
+        return [
+            (int(item["number"]), inbox_item.validate_json(codec.unpack(item["body"])))
+            for item in islice(items, limit)
+        ]
+
+    def page(self, account: str, user_id: str | None, limit: int, cursor: str | None) -> Page:
+        index, partition = table.BY_ACCOUNT, table.account_pk(account)
+        if user_id is not None:
+            index, partition = table.BY_USER, table.user_partition(account, user_id)
+        start = None
+        if cursor is not None:
+            created, id = codec.cursor_position(account, user_id, cursor)
+            start = table.index_start(index, partition, f"{created}#{id}", id)
+        found = self._index(index, partition, "~", limit + 1, newest_first=True, start=start)
+        keys = list(islice(found, limit + 1))
+        page = self._sessions([id for _, id in keys[:limit]])
+        if len(keys) <= limit:
+            return Page(page)
+        return Page(page, codec.cursor(account, user_id, keys[limit - 1][0]))
+
+    def claimed(self, account: str, key: str) -> Claim | None:
+        found = self._item(table.claim_pk(account, key), "META")
+        if not found or found["ttl"] <= self._clock().timestamp():
+            return None
+        return Claim(account, key, found["fingerprint"], found["session_id"])
+
+    def due(self, now: datetime, limit: int) -> list[str]:
+        found: list[tuple[str, str]] = []
+        for shard in table.DUE_SHARDS:
+            found += islice(self._index(table.DUE, shard, table.due_until(now), limit), limit)
+        return [id for _, id in sorted(found)[:limit]]
+
+    def account(self, key_hash: str) -> str | None:
+        found = self._item(table.key_pk(key_hash), "META")
+        return str(found["account"]) if found else None
+
+    # ---- requests ----
+
+    def _item(self, pk: str, sk: str) -> dict[str, Any] | None:
+        key = table.attributes({"pk": pk, "sk": sk})
+        answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        return table.values(answer["Item"]) if "Item" in answer else None
+
+    def _range(
+        self, pk: str, low: str, high: str, first_page: int, *, newest_first: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        condition = _condition(("pk", "sk"), pk, low, high)
+        return self._query(
+            {**condition, "ConsistentRead": True, "ScanIndexForward": not newest_first}, first_page
+        )
+
+    def _index(
+        self,
+        index: str,
+        partition: str,
+        high: str,
+        first_page: int,
+        *,
+        newest_first: bool = False,
+        start: dict[str, Any] | None = None,
+    ) -> Iterator[tuple[str, str]]:
+        """Pairs of sort key and session id, up to `high`."""
+        names = table.INDEXES[index]
+        condition = _condition(names, partition, "0", high)
+        query = {**condition, "IndexName": index, "ScanIndexForward": not newest_first}
+        if start:
+            query["ExclusiveStartKey"] = start
+        for item in self._query(query, first_page):
+            yield item[names[1]], table.session_id(item["pk"])
+
+    def _query(self, query: dict[str, Any], first_page: int) -> Iterator[dict[str, Any]]:
+        """As many requests as the taker of the items needs."""
+        size = first_page
+        while True:
+            answer = self._client.query(TableName=self._table, Limit=size, **query)
+            yield from map(table.values, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            query = {**query, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            size *= 4
+
+    def _sessions(self, ids: list[str]) -> list[Session]:
+        """Sessions in the order of their ids, without those that are gone."""
+        pks = [table.session_pk(id) for id in ids]
+        parts: dict[str, list[dict[str, Any]]] = {}
+        for item in batch_get(self._client, self._table, [(pk, sk) for pk in pks for sk in ("HEAD", "META")]):
+            parts.setdefault(item["pk"], []).append(item)
+        sessions = [_joined(parts.get(pk, [])) or self.get(id) for pk, id in zip(pks, ids, strict=True)]
+        return [session for session in sessions if session]
+
+
+def _condition(names: tuple[str, str], partition: str, low: str, high: str) -> dict[str, Any]:
+    return {
+        "KeyConditionExpression": "#partition = :partition AND #sort BETWEEN :low AND :high",
+        "ExpressionAttributeNames": {"#partition": names[0], "#sort": names[1]},
+        "ExpressionAttributeValues": table.attributes({":partition": partition, ":low": low, ":high": high}),
+    }
+
+
+def _joined(items: Iterable[dict[str, Any]]) -> Session | None:
+    """The session of a HEAD and a META, if they belong together: the two are read one after the other, and
+    a commit may come between.
+    """
+    parts = {item["sk"]: item for item in items}
+    if parts.keys() != {"HEAD", "META"} or parts["HEAD"]["meta"] != parts["META"]["rev"]:
+        return None
+    return codec.session(codec.unpack(parts["META"]["body"]), parts["HEAD"]["head"])
+
+
+def _events(batch: dict[str, Any]) -> list[Event]:
+    return [codec.event(fields) for fields in json.loads(codec.unpack(batch["body"]))]

@@ -1,0 +1,173 @@
+"""The single table: its definition, and how an item of it is spelled.
+
+    pk                                   sk
+    SESSION#id                           META | HEAD | CONFIG | EV#<last seq> | MSG#<rev>#<place>
+    SANDBOX#id                           META | IN#<number>
+    KEY#<sha256>                         META
+    IDEMP#account#<sha256 of the key>    META
+    ACCOUNT#account                      LIVE
+    COUNT#key                            <window's length>#<window>
+
+A session's META alone is in the indexes: by account (`ap`, `as`), by user (`up`, `us`) and, while something
+is to be watched, by the time when (`dp`, `ds`; in shards, so that no partition takes every session's writes).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from opensessions import codec
+from opensessions.errors import StoreError
+from opensessions.models import Session, timestamp
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+VERSION = 1
+TTL = "ttl"
+BY_ACCOUNT, BY_USER, DUE = "by_account", "by_user", "due"
+INDEXES = {BY_ACCOUNT: ("ap", "as"), BY_USER: ("up", "us"), DUE: ("dp", "ds")}
+DUE_SHARDS = tuple(f"DUE#{shard}" for shard in range(8))
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+def table_definition() -> dict[str, Any]:
+    """What `CreateTable` takes beside the name. Expiry (`TTL`) is switched on apart from it."""
+    names = ["pk", "sk", *(name for pair in INDEXES.values() for name in pair)]
+    return {
+        "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in names],
+        "KeySchema": _key_schema("pk", "sk"),
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": index,
+                "KeySchema": _key_schema(*pair),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            for index, pair in INDEXES.items()
+        ],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+
+
+def create_table(client: "DynamoDBClient", name: str) -> None:
+    """Make the table and wait until it can be used."""
+    client.create_table(TableName=name, **table_definition())
+    client.get_waiter("table_exists").wait(TableName=name)
+    expiry = {"Enabled": True, "AttributeName": TTL}
+    client.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)  # type: ignore[arg-type]
+
+
+def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]
+
+
+# ---- keys ----
+
+
+def session_pk(session_id: str) -> str:
+    return f"SESSION#{session_id}"
+
+
+def session_id(pk: str) -> str:
+    return pk.removeprefix("SESSION#")
+
+
+def sandbox_pk(sandbox_id: str) -> str:
+    return f"SANDBOX#{sandbox_id}"
+
+
+def account_pk(account: str) -> str:
+    return f"ACCOUNT#{account}"
+
+
+def key_pk(key_hash: str) -> str:
+    return f"KEY#{key_hash}"
+
+
+def claim_pk(account: str, key: str) -> str:
+    return f"IDEMP#{account}#{_digest(key)}"
+
+
+def user_partition(account: str, user_id: str) -> str:
+    """A digest of the user's id, which is the caller's and may hold anything, at any length."""
+    return f"USER#{account}#{_digest(user_id)}"
+
+
+def event_sk(seq: int) -> str:
+    return f"EV#{seq:012}"
+
+
+def inbox_sk(number: int) -> str:
+    return f"IN#{number:012}"
+
+
+def message_sk(rev: int, place: int) -> str:
+    return f"MSG#{rev:012}#{place:03}"
+
+
+def index_keys(session: Session) -> dict[str, str]:
+    """The attributes that put a session's META into the indexes."""
+    position = codec.position(session)
+    keys = {
+        "ap": account_pk(session.account),
+        "as": position,
+        "up": user_partition(session.account, session.user_id),
+        "us": position,
+    }
+    if session.due_at:
+        shard = int(_digest(session.id), 16) % len(DUE_SHARDS)
+        keys |= {"dp": DUE_SHARDS[shard], "ds": f"{timestamp(session.due_at)}#{session.id}"}
+    return keys
+
+
+def index_start(index: str, partition: str, position: str, session_id: str) -> dict[str, Any]:
+    """Where a query of an index goes on after the session at `position`."""
+    names = INDEXES[index]
+    key = {names[0]: partition, names[1]: position, "pk": session_pk(session_id), "sk": "META"}
+    return attributes(key)
+
+
+def due_until(now: datetime) -> str:
+    """Above the sort key of everything due at `now`, below all others: `$` is next to `#`."""
+    return f"{timestamp(now)}$"
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# ---- items ----
+
+
+def item(pk: str, sk: str, **values: Any) -> dict[str, Any]:
+    """The item as DynamoDB takes it; values that are None are left out."""
+    return attributes({"pk": pk, "sk": sk, "v": VERSION, **values})
+
+
+def attributes(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _serialize(value) for name, value in values.items() if value is not None}
+
+
+def values(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an item that was read, in the shape of this version."""
+    plain = {name: v["B"] if "B" in v else _deserialize(v) for name, v in stored.items()}
+    return upcast(plain)
+
+
+def upcast(values: dict[str, Any]) -> dict[str, Any]:
+    """Items are read in every version that was ever written; index and count answers have none."""
+    version = values.get("v", VERSION)
+    if version > VERSION:
+        raise StoreError(
+            f"{values.get('pk')} {values.get('sk')} was written by a newer opensessions (version {version}, "
+            f"this one knows {VERSION}): deploy the newer one again."
+        )
+    return values

@@ -1,0 +1,36 @@
+"""What every store refuses as a mistake of its caller, before it looks at what is stored."""
+
+from opensessions.errors import RateLimited
+from opensessions.models import Changes, Head, Session
+
+NOTHING = Changes()
+"""A commit that changes the session alone."""
+
+_FIXED = ("id", "account", "user_id", "sandbox_id", "created_at")
+
+
+def check(before: Session | None, after: Session, changes: Changes) -> None:
+    """Raises ValueError when `after` and `changes` do not continue `before`: a gap or an overlap in events
+    or inbox items, a head that does not end where they do, or a changed identity.
+    """
+    head = before.head if before else Head(updated_at=after.head.updated_at)
+    _check_run("events", head.last_seq, [event.seq for event in changes.events], after.head.last_seq)
+    _check_run("inbox items", head.inbox_seq, [number for number, _ in changes.inbox], after.head.inbox_seq)
+    if after.head.rev != head.rev:
+        raise ValueError(f"{after.id}: rev is {after.head.rev}, not the {head.rev} that it was read with")
+    for name in _FIXED if before else ():
+        if getattr(before, name) != getattr(after, name):
+            raise ValueError(f"{after.id}: {name} of a session never changes")
+
+
+def _check_run(what: str, last: int, numbers: list[int], end: int) -> None:
+    if numbers != list(range(last + 1, last + 1 + len(numbers))):
+        raise ValueError(f"{what} {numbers[0]}..{numbers[-1]} do not continue {last} one by one")
+    if end != last + len(numbers):
+        raise ValueError(f"{what} end at {last + len(numbers)}, but the head says {end}")
+
+
+def over_quota(max_live: int) -> RateLimited:
+    return RateLimited(
+        f"{max_live} sessions are live, which is all that this account may have: end one, or wait.", 30
+    )

@@ -1,0 +1,119 @@
+"""The SQLite file of the local store: its schema, and who may use which connection when."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from opensessions.errors import StoreError
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE session (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, user_id TEXT NOT NULL, sandbox_id TEXT NOT NULL UNIQUE,
+    created_at TEXT NOT NULL, due_at TEXT, body TEXT NOT NULL);
+CREATE INDEX session_by_account ON session (account, created_at, id);
+CREATE INDEX session_by_user ON session (account, user_id, created_at, id);
+CREATE INDEX session_due ON session (due_at, id) WHERE due_at IS NOT NULL;
+CREATE TABLE head (session_id TEXT PRIMARY KEY, rev INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE config (session_id TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE event (session_id TEXT, seq INTEGER, body TEXT NOT NULL, PRIMARY KEY (session_id, seq));
+CREATE TABLE message (number INTEGER PRIMARY KEY, session_id TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX message_of_session ON message (session_id, number);
+CREATE TABLE inbox (sandbox_id TEXT, seq INTEGER, body TEXT NOT NULL, PRIMARY KEY (sandbox_id, seq));
+CREATE TABLE claim (
+    account TEXT, key TEXT, fingerprint TEXT NOT NULL, session_id TEXT NOT NULL, expires_at REAL NOT NULL,
+    PRIMARY KEY (account, key));
+CREATE INDEX claim_expiry ON claim (expires_at);
+CREATE TABLE counter (
+    key TEXT, window_seconds INTEGER, ends_at REAL, n INTEGER NOT NULL,
+    PRIMARY KEY (key, window_seconds, ends_at));
+CREATE INDEX counter_expiry ON counter (ends_at);
+CREATE TABLE live (account TEXT PRIMARY KEY, n INTEGER NOT NULL);
+CREATE TABLE api_key (hash TEXT PRIMARY KEY, account TEXT NOT NULL);
+"""
+
+
+class Database:
+    """Durable on return (WAL with synchronous=FULL), readable by its owner alone.
+
+    A connection is lent to one thread at a time and kept for the next one: readers need not wait for a
+    writer's fsync, as they would with a single connection, and threads that come and go leave none behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._pool = Lock()
+        self._writer = Lock()
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        self._create_schema()
+
+    def close(self) -> None:
+        """Idempotent. What other threads are still doing ends well; what they begin after it fails."""
+        with self._pool:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For one statement: each sees a state of its own."""
+        connection = self._take()
+        try:
+            yield connection
+        finally:
+            self._give_back(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is alone from its start, and undone by any exception."""
+        with self._writer, self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _take(self) -> sqlite3.Connection:
+        with self._pool:
+            if self._closed:
+                raise StoreError(f"The store {self._path} is closed.")
+            if self._idle:
+                return self._idle.pop()
+        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._pool:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _create_schema(self) -> None:
+        try:
+            with self.writing() as connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version > SCHEMA_VERSION:
+                    raise StoreError(
+                        f"{self._path} was written by a newer opensessions (schema {version}, this one knows "
+                        f"{SCHEMA_VERSION}): upgrade opensessions, or choose another data folder."
+                    )
+                if version == 0:
+                    for statement in _SCHEMA.split(";"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            self.close()
+            raise
