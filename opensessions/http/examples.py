@@ -1,0 +1,70 @@
+"""The examples of the OpenAPI document."""
+
+from typing import Any
+
+_ID = "0123456789abcdef0123456789abcdef"
+_AT = "2026-11-24T12:00:00.000Z"
+_PROMPT = "Build a todo app with Next.js and Tailwind"
+
+_SKILL = "# Build an app\n\nUse TypeScript, and keep the dev server on port 3000."
+
+BODIES: dict[str, Any] = {
+    "NewSession": {
+        "prompt": _PROMPT,
+        "user_id": "user_123",
+        "agent_config": {
+            "system_prompt": "You build small, tidy web apps.",
+            "skills": {".claude/skills/build-app/SKILL.md": _SKILL},
+            "allowed_tools": ["bash", "read", "write", "edit", "glob", "grep"],
+        },
+    },
+    "NewMessage": {"message": "Make the header blue", "user_id": "user_123"},
+    "Interruption": {"user_id": "user_123"},
+}
+
+_SESSION: dict[str, Any] = {
+    "id": f"session_{_ID}",
+    "status": "running",
+    "sandboxId": f"sb-{_ID}",
+    "previewUrl": f"https://sb-{_ID}-p3000.preview.example.com",
+    "project": {"title": "Build a todo app", "framework": "nextjs", "artifacts": []},
+    "messages": [{"id": f"msg_{_ID}", "role": "user", "content": _PROMPT, "createdAt": _AT}],
+    "events": [
+        {
+            "id": f"evt_{_ID}00000001",
+            "type": "session_started",
+            "level": "info",
+            "message": "Bootstrapping sandbox...",
+            "createdAt": _AT,
+        }
+    ],
+    "userId": "user_123",
+    "createdAt": _AT,
+    "updatedAt": _AT,
+    "sandboxStatus": "starting",
+    "usage": None,
+    "limits": {},
+    "metadata": {},
+    "lastSeq": 1,
+}
+
+_EVENT = {
+    "type": "assistant",
+    "message": {"role": "assistant", "content": [{"type": "text", "text": "I set up the project."}]},
+    "id": f"evt_{_ID}00000009",
+    "seq": 9,
+    "level": "info",
+    "createdAt": _AT,
+}
+
+ANSWERS: dict[str, Any] = {
+    "Session": _SESSION,
+    "SessionList": {
+        "data": [{name: part for name, part in _SESSION.items() if name not in ("messages", "events")}],
+        "has_more": False,
+        "next_cursor": None,
+    },
+    "EventPage": {"data": [_EVENT], "has_more": False, "last_seq": 9},
+    "Ended": {"id": f"session_{_ID}", "status": "ended"},
+    "Health": {"status": "ok"},
+}

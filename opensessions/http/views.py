@@ -1,0 +1,155 @@
+"""What callers get back, field by field and in this order. The OpenAPI document is made from it."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from opensessions import models
+from opensessions.events import Artifact, Level
+from opensessions.http.event_lines import line
+
+SESSION_ID = r"^session_[0-9a-f]{32}$"
+_SESSION_ID = re.compile(SESSION_ID.strip("^$"))
+TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+
+SessionId = Annotated[str, Field(pattern=SESSION_ID, examples=["session_0123456789abcdef0123456789abcdef"])]
+Time = Annotated[
+    str,
+    Field(pattern=TIME, description="ISO 8601, UTC, milliseconds.", examples=["2026-11-24T12:00:00.000Z"]),
+]
+
+
+def is_session_id(text: str) -> bool:
+    """Whether a text can be the id of a session at all."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
+class View(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, use_enum_values=True
+    )
+
+    def json_object(self) -> dict[str, Any]:
+        return self.model_dump(by_alias=True)
+
+
+class Project(View):
+    """What is being built: guessed from the prompt first, then taken from what is there."""
+
+    title: str = Field(examples=["Build a todo app"])
+    framework: str | None = Field(examples=["nextjs"])
+    artifacts: list[Artifact]
+
+
+class Message(View):
+    """Something that the user or the agent said."""
+
+    id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"])
+    role: Literal["user", "assistant"]
+    content: str = Field(examples=["Build a todo app with Next.js and Tailwind"])
+    created_at: Time
+
+
+class EventLine(View):
+    """An event in one line; the events themselves are at `/events` and `/events/page`."""
+
+    id: str = Field(examples=["evt_0123456789abcdef00000001"])
+    type: str = Field(examples=["session_started"])
+    level: Level
+    message: str = Field(examples=["Bootstrapping sandbox..."])
+    created_at: Time
+
+
+class Session(View):
+    """A session. `messages` and `events` are the newest of each, oldest first."""
+
+    id: SessionId
+    status: models.Status = Field(
+        description="running (working, or a message waits) → ready → running …; error: a further message "
+        "runs it again; ended: for good."
+    )
+    sandbox_id: str = Field(examples=["sb-0123456789abcdef0123456789abcdef"])
+    preview_url: str = Field(
+        description="Where port 3000 of the sandbox is; other ports: the number after `-p`.",
+        examples=["https://sb-0123456789abcdef0123456789abcdef-p3000.preview.example.com"],
+    )
+    project: Project
+    messages: list[Message]
+    events: list[EventLine]
+    user_id: str = Field(examples=["user_123"])
+    created_at: Time
+    updated_at: Time
+    sandbox_status: models.SandboxStatus
+    usage: None = Field(description="Always null in this version.")
+    limits: dict[str, Any] = Field(description="Always empty in this version.", examples=[{}])
+    metadata: dict[str, str] = Field(examples=[{"plan": "pro"}])
+    last_seq: int = Field(ge=0, description="The number of the newest event.", examples=[2])
+
+
+class Ended(View):
+    """A session that is over; its sandbox is gone."""
+
+    id: SessionId
+    status: Literal["ended"] = "ended"
+
+
+class Health(View):
+    status: Literal["ok"] = "ok"
+
+
+def session(
+    value: models.Session,
+    preview_url: str,
+    messages: Sequence[models.Message] = (),
+    events: Sequence[models.Event] = (),
+) -> dict[str, Any]:
+    """The session object."""
+    return Session(
+        id=value.id,
+        status=value.head.status,
+        sandbox_id=value.sandbox_id,
+        preview_url=preview_url,
+        project=_project(value),
+        messages=[_message(message) for message in messages],
+        events=[_event(event) for event in events],
+        user_id=value.user_id,
+        created_at=models.timestamp(value.created_at),
+        updated_at=models.timestamp(value.head.updated_at),
+        sandbox_status=value.head.sandbox_status,
+        usage=None,
+        limits={},
+        metadata=value.metadata,
+        last_seq=value.head.last_seq,
+    ).json_object()
+
+
+LEFT_OUT = frozenset({"messages", "events"})
+"""What the sessions of a list go without."""
+
+
+def listed(value: models.Session, preview_url: str) -> dict[str, Any]:
+    """The session object as lists have it: without its messages and events."""
+    whole = session(value, preview_url)
+    return {name: member for name, member in whole.items() if name not in LEFT_OUT}
+
+
+def _project(value: models.Session) -> Project:
+    return Project(title=value.title, framework=value.framework, artifacts=list(value.artifacts))
+
+
+def _message(value: models.Message) -> Message:
+    created_at = models.timestamp(value.created_at)
+    return Message(id=value.id, role=value.role, content=value.content, created_at=created_at)
+
+
+def _event(value: models.Event) -> EventLine:
+    return EventLine(
+        id=value.id,
+        type=value.type,
+        level=value.level,
+        message=line(value.type, value.payload),
+        created_at=value.created_at,
+    )
