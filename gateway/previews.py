@@ -1,0 +1,128 @@
+"""Previews: which host name is which port of which sandbox, and what a visitor gets while there is no app."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from gateway import waiting
+from gateway.dataplane.heads import Request
+from gateway.dataplane.proxy import Proxy
+from gateway.dataplane.replies import Reason, Reply, refusal
+from gateway.dataplane.routes import Refused, Route
+from gateway.dataplane.rules import Names
+from gateway.door import Address, door
+from opensessions.models import Session, Status
+
+log = logging.getLogger(__name__)
+
+_NOT_YET = {Reason.NOTHING_LISTENS, Reason.UNREACHABLE, Reason.NOT_THIS_SANDBOX}
+
+
+class Previews:
+    """The preview side of the gateway. Make it inside the loop it serves in; `client` makes a visitor's
+    protocol.
+
+    `find` reads the session of a sandbox (blocking, called in a thread), `dial` and `door_key` reach its
+    door, `preview_url(sandbox_id, port)` is its public address, and `narrate(session)` gives a few lines on
+    what the agent is doing (blocking, called in a thread).
+    """
+
+    def __init__(
+        self,
+        domain: str,
+        *,
+        find: Callable[[str], Session | None],
+        dial: Callable[[str, int], Address],
+        door_key: Callable[[str], str],
+        preview_url: Callable[[str, int | str], str],
+        narrate: Callable[[Session], list[str]],
+    ) -> None:
+        self._host = re.compile(
+            rf"(sb-[0-9a-f]{{32}})-p([1-9][0-9]{{3,4}})\.{re.escape(domain)}(?::\d+)?".encode()
+        )
+        self._domain = re.compile(rf"(?i)[^@/]*\.{re.escape(domain)}\.?(:\d+)?".encode())
+        self._find, self._dial, self._door_key = find, dial, door_key
+        self._preview_url, self._narrate = preview_url, narrate
+        self._routes: dict[str, dict[int, Route]] = {}
+        self._sandboxes: dict[str, str] = {}
+        self._checks: dict[str, asyncio.Task[None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self.client = Proxy(self._resolve)
+
+    def owns(self, host: bytes) -> bool:
+        """Whether a Host is one of the preview domain's, known or not. All others are not ours to answer."""
+        return self._domain.fullmatch(host) is not None
+
+    def changed(self, session_id: str) -> None:
+        """Something of a session changed: if it has ended, its previews are cut at once. From any thread."""
+        if session_id in self._sandboxes:
+            with suppress(RuntimeError):  # the loop is closed: nobody is connected any more
+                self._loop.call_soon_threadsafe(self._check_soon, session_id)
+
+    async def watch(self, seconds: float) -> None:
+        """Look at every open preview's session from time to time, for changes that nobody told."""
+        while True:
+            await asyncio.sleep(seconds)
+            for session_id in list(self._sandboxes):
+                self._check_soon(session_id)
+
+    async def _resolve(self, request: Request) -> Route | Reply:
+        match = self._host.fullmatch(request.host)
+        if match is None or not 1024 <= int(match.group(2)) <= 65535:
+            known = self.owns(request.host)
+            return (
+                waiting.answer(404, "There is no such preview.")
+                if known
+                else waiting.answer(421, "Not here.")
+            )
+        sandbox_id, port = match.group(1).decode(), int(match.group(2))
+        session = await asyncio.to_thread(self._find, sandbox_id)
+        if session is None:
+            return waiting.answer(404, "There is no such preview.")
+        if session.head.status is Status.ENDED:
+            return waiting.ended(request)
+        return self._route(session, port)
+
+    def _route(self, session: Session, port: int) -> Route:
+        routes = self._routes.setdefault(session.sandbox_id, {})
+        self._sandboxes[session.id] = session.sandbox_id
+        if port not in routes or routes[port].closed:
+            origin = "{0.scheme}://{0.netloc}".format(urlsplit(self._preview_url(session.sandbox_id, port)))
+            connect = door(
+                lambda: self._dial(session.sandbox_id, port), self._door_key(session.sandbox_id), port
+            )
+            routes[port] = Route(Names(origin, port), connect, self._refusal_of(session.id, port))
+        return routes[port]
+
+    def _refusal_of(self, session_id: str, port: int) -> Refused:
+        async def refused(request: Request, reason: Reason) -> Reply:
+            sandbox_id = self._sandboxes.get(session_id, "")
+            session = await asyncio.to_thread(self._find, sandbox_id)
+            if session is None or session.head.status is Status.ENDED:
+                return waiting.ended(request)
+            if reason not in _NOT_YET:
+                return refusal(reason)
+            return await asyncio.to_thread(self._not_yet, request, session, port)
+
+        return refused
+
+    def _not_yet(self, request: Request, session: Session, port: int) -> Reply:
+        return waiting.not_yet(request, session, port, lambda: self._narrate(session))
+
+    def _check_soon(self, session_id: str) -> None:
+        if session_id in self._checks or session_id not in self._sandboxes:
+            return
+        task = self._loop.create_task(self._check(session_id))
+        self._checks[session_id] = task
+        task.add_done_callback(lambda done: self._checks.pop(session_id, None))
+
+    async def _check(self, session_id: str) -> None:
+        sandbox_id = self._sandboxes[session_id]
+        session = await asyncio.to_thread(self._find, sandbox_id)
+        if session is None or session.head.status is Status.ENDED:
+            del self._sandboxes[session_id]
+            for route in self._routes.pop(sandbox_id, {}).values():
+                route.close()

@@ -1,0 +1,153 @@
+"""`make run`: the whole system in one process, on one public port and three sockets of its own."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.dataplane.tuning import tune
+from opensessions.errors import LaunchFailed
+from opensessions.local.announcement import announcement
+from opensessions.local.demo_model import demo_model
+from opensessions.local.front import Front
+from opensessions.local.settings import Settings, SettingsError, from_environment
+from opensessions.local.wiring import Sockets, System
+
+log = logging.getLogger(__name__)
+
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+SWEEP_SECONDS = 5.0
+
+
+class Listener(uvicorn.Server):
+    """One of several servers in this process: signals are not its business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Listeners:
+    """The servers of this process, each over a socket that is bound already."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[Listener, asyncio.Task[None]]] = []
+
+    def open(self, app: ASGIApp, sock: socket.socket, http: Any = HttpToolsProtocol) -> None:
+        config = uvicorn.Config(
+            app, http=http, ws="none", lifespan="off", log_config=None, access_log=False,
+            server_header=False, timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        server = Listener(config)
+        self._open.append((server, asyncio.create_task(server.serve([sock]))))
+
+    async def close(self) -> None:
+        for server, _ in self._open:
+            server.should_exit = True
+        await asyncio.gather(*(serving for _, serving in self._open))
+
+
+async def serve(settings: Settings, run: Path, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then end every sandbox. Raises SettingsError and LaunchFailed at the
+    start.
+    """
+    public = _public_socket(settings.port)
+    sockets, port = Sockets(run), public.getsockname()[1]
+    listeners, system = Listeners(), System(settings, sockets, port)
+    egress = await asyncio.start_unix_server(system.egress.serve, sockets.egress)
+    listeners.open(system.sandbox_app, _unix_socket(sockets.gateway))
+    if settings.demo:
+        listeners.open(demo_model, _unix_socket(sockets.demo))
+    try:
+        await asyncio.to_thread(system.runtime.check)
+        await asyncio.to_thread(system.supervisor.sweep, FOREVER)
+        listeners.open(system.public_app, public, _front(system))
+        chores = [asyncio.create_task(_sweep(system)), asyncio.create_task(system.previews.watch(5.0))]
+        tune()
+        print(announcement(settings, system.api_key, port), flush=True)
+        await stop.wait()
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
+        await asyncio.to_thread(system.supervisor.sweep, FOREVER)
+    finally:
+        await asyncio.to_thread(system.runtime.close)
+        egress.close()
+        await listeners.close()
+        system.store.close()
+
+
+def _front(system: System) -> Callable[..., Front]:
+    def front(**uvicorns: Any) -> Front:
+        return Front(system.previews.owns, system.previews.client, lambda: HttpToolsProtocol(**uvicorns))
+
+    return front
+
+
+async def _sweep(system: System) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            await asyncio.to_thread(system.supervisor.sweep)
+        except Exception:
+            log.exception("the sweep failed; it is tried again in %s s", SWEEP_SECONDS)
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    return sock
+
+
+def _public_socket(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError as error:
+        sock.close()
+        reason = f"Port {port} is taken; choose another: PORT={port + 1} make run"
+        raise SettingsError(reason) from error
+    return sock
+
+
+async def _main() -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    run = Path(tempfile.mkdtemp(prefix="opensessions-"))
+    try:
+        await serve(from_environment(), run, stop)
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def main() -> int:
+    """Run until SIGTERM or Ctrl-C. Exit status 0, or 1 with a sentence on standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    print("opensessions is starting", flush=True)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_main())
+    except (SettingsError, LaunchFailed) as error:
+        print(f"opensessions cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

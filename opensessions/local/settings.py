@@ -1,0 +1,93 @@
+"""What `make run` reads from its environment, once, and the secrets that it keeps in its data directory."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from opensessions import tokens
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the text names it and says what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`port` 0 lets the system choose. `model_url` is any server that speaks the Anthropic Messages API; without
+    it and `anthropic_api_key` the built-in demo model plays. `egress_allow` None means any public host.
+    """
+
+    port: int
+    data_dir: Path
+    api_key: str | None
+    preview_domain: str
+    anthropic_api_key: str | None
+    model_url: str | None
+    egress_allow: tuple[str, ...] | None
+
+    @property
+    def demo(self) -> bool:
+        """Whether the demo model answers, because no other is configured."""
+        return not (self.anthropic_api_key or self.model_url)
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises SettingsError with the name of the variable that is wrong."""
+    return Settings(
+        port=_port(environment.get("PORT", "8000")),
+        data_dir=_data_dir(environment),
+        api_key=_api_key(environment.get("OPENSESSIONS_API_KEY")),
+        preview_domain=_domain(environment.get("OPENSESSIONS_PREVIEW_DOMAIN", "preview.localhost")),
+        anthropic_api_key=environment.get("ANTHROPIC_API_KEY") or None,
+        model_url=_url(environment.get("OPENSESSIONS_MODEL_URL")),
+        egress_allow=_hosts(environment.get("OPENSESSIONS_EGRESS_ALLOW")),
+    )
+
+
+def _port(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) <= 65535):
+        raise SettingsError(f"PORT is {value!r}; it must be a number from 0 to 65535.")
+    return int(value)
+
+
+def _data_dir(environment: Mapping[str, str]) -> Path:
+    if named := environment.get("OPENSESSIONS_DATA_DIR"):
+        return Path(named).expanduser().absolute()
+    home = (
+        environment.get("XDG_DATA_HOME") or Path(environment.get("HOME") or Path.home()) / ".local" / "share"
+    )
+    return Path(home) / "opensessions"
+
+
+def _api_key(value: str | None) -> str | None:
+    if value and len(value) not in tokens.API_KEY_LENGTH:
+        raise SettingsError("OPENSESSIONS_API_KEY is too short to be safe; use 20 to 200 characters.")
+    return value or None
+
+
+def _domain(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", value):
+        raise SettingsError(
+            f"OPENSESSIONS_PREVIEW_DOMAIN is {value!r}; it must be a domain like preview.localhost."
+        )
+    return value
+
+
+def _url(value: str | None) -> str | None:
+    if value and not re.match(r"https?://[^/\s]+", value):
+        raise SettingsError(f"OPENSESSIONS_MODEL_URL is {value!r}; it must begin with http:// or https://.")
+    return value or None
+
+
+def _hosts(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(host.strip() for host in value.split(",") if host.strip())
+
+
+def kept_secret(file: Path, make: Callable[[], str]) -> str:
+    """The secret in a file that only its owner reads; made at first use."""
+    if not file.exists():
+        file.touch(mode=0o600, exist_ok=False)
+        file.write_text(make())
+    return file.read_text().strip()
