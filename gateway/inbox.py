@@ -1,0 +1,129 @@
+"""`GET /sandbox/v1/inbox`: what a sandbox is to do, as it is decided."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio.to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.bells import Bell, Bells
+from gateway.sse import PING, OpenStreams, Pump, Wire, frame
+from opensessions.errors import InvalidRequest, Unauthorized
+from opensessions.events import Assign, InboxItem
+from opensessions.http.credentials import bearer
+from opensessions.models import Session
+
+PATH = "/sandbox/v1/inbox"
+
+_NUMBER = re.compile(r"[0-9]{1,12}")
+
+
+class Assignments(Protocol):
+    """What is asked of the service; both calls block and are made in worker threads."""
+
+    def identify(self, token: str, kind: str) -> Session | None:
+        """The live session whose sandbox holds this token of its present launch."""
+        ...
+
+    def inbox(self, session: Session, after: int) -> list[tuple[int, InboxItem]]:
+        """The next items after `after` of the session's present launch, in order."""
+        ...
+
+
+class Inbox:
+    """ASGI app for `PATH`, with the worker's token as Bearer.
+
+    Each frame's id is the item's number; it starts after `?after=`, but never before the launch's `assign`.
+    `door_key_of(sandbox_id)` goes into `assign`. A sandbox has one inbox: a newer one closes the older. It ends
+    when the token is no longer good, and coming back is 401. `on_connected(session, peer)` is told, in a worker
+    thread and before the first item, the address of whoever opened it; None on a unix socket.
+    """
+
+    def __init__(
+        self,
+        assignments: Assignments,
+        bells: Bells,
+        open_streams: OpenStreams,
+        *,
+        door_key_of: Callable[[str], str],
+        on_connected: Callable[[Session, str | None], None],
+        heartbeat_seconds: float = 10.0,
+        poll_seconds: float = 2.0,
+    ) -> None:
+        self._assignments, self._bells, self._open_streams = assignments, bells, open_streams
+        self._door_key_of, self._on_connected = door_key_of, on_connected
+        self._heartbeat, self._poll_seconds = heartbeat_seconds, poll_seconds
+        self._leaves: dict[str, asyncio.Event] = {}
+
+    def route(self) -> Route:
+        return Route(PATH, self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        if request.method != "GET":
+            raise HTTPException(405, headers={"Allow": "GET"})
+        token = bearer(request.headers) or ""
+        session = await anyio.to_thread.run_sync(self._assignments.identify, token, "worker")
+        if session is None:
+            raise Unauthorized("The sandbox's token is not known (any more).")
+        after = max(_after(request), session.assign_seq - 1)
+        peer = request.client.host if request.client and request.client.host else None
+        await anyio.to_thread.run_sync(self._on_connected, session, peer)
+
+        async def pump(wire: Wire) -> None:
+            with self._bells.hang(session.id) as bell:
+                await self._pump(wire, bell, token, after)
+
+        await self._only(session.sandbox_id, receive, send, pump)
+
+    async def _only(self, sandbox_id: str, receive: Receive, send: Send, pump: Pump) -> None:
+        leave = asyncio.Event()
+        if older := self._leaves.get(sandbox_id):
+            older.set()
+        self._leaves[sandbox_id] = leave
+        try:
+            await self._open_streams.respond(receive, send, pump, leave)
+        finally:
+            if self._leaves.get(sandbox_id) is leave:
+                del self._leaves[sandbox_id]
+
+    async def _pump(self, wire: Wire, bell: Bell, token: str, after: int) -> None:
+        await wire.write(PING)
+        while True:
+            session = await anyio.to_thread.run_sync(self._assignments.identify, token, "worker")
+            if session is None:
+                return
+            items = await self._items(session, after)
+            for number, item in items:
+                await wire.write(frame(item.model_dump_json().encode(), number=number))
+                after = number
+            if items:
+                continue
+            if wire.quiet >= self._heartbeat:
+                await wire.write(PING)
+            await bell.wait(min(self._poll_seconds, max(0.0, self._heartbeat - wire.quiet)))
+
+    async def _items(self, session: Session, after: int) -> list[tuple[int, InboxItem]]:
+        # A newer launch may begin between the two reads: what came after the first is left for the next round.
+        known = session.head.inbox_seq
+        if known <= after:
+            return []
+        items = await anyio.to_thread.run_sync(self._assignments.inbox, session, after)
+        return [(number, self._ready(session, item)) for number, item in items if number <= known]
+
+    def _ready(self, session: Session, item: InboxItem) -> InboxItem:
+        if isinstance(item, Assign):
+            return item.model_copy(update={"door_key": self._door_key_of(session.sandbox_id)})
+        return item
+
+
+def _after(request: Request) -> int:
+    text = request.query_params.get("after", "0")
+    if not _NUMBER.fullmatch(text):
+        raise InvalidRequest("after must be the number of an inbox item, a whole number from 0 on.", "after")
+    return int(text)

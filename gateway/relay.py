@@ -1,0 +1,150 @@
+"""`POST /sandbox/v1/events`: a sandbox's events on their way to the function that records them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio.to_thread
+import httpx2
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway.rates import Rates, Sender
+from opensessions.errors import Unauthorized
+from opensessions.events import Ack
+from opensessions.http.bodies import read_body
+from opensessions.http.credentials import bearer
+from opensessions.models import Session
+
+log = logging.getLogger(__name__)
+
+PATH = "/sandbox/v1/events"
+CALLBACK_PATH = "/callback/v1/events"
+
+PASSED_ON = frozenset({400, 401, 409, 410, 413, 422, 429})
+"""The callback's answers that are meant for the sandbox. All others are faults of ours, and will pass."""
+FORGET_SECONDS = 60.0
+BODY_SECONDS = 10.0
+CALLBACK_SECONDS = 15.0
+
+Identify = Callable[[str, str], Session | None]
+"""`identify(token, "worker")`: the live session whose sandbox holds the token. Blocks."""
+
+
+class Stored(Ack):
+    """The callback's answer to a batch that is stored for good."""
+
+    session_id: str
+
+
+@dataclass(slots=True)
+class Known:
+    """A token that was good lately. It is trusted for counting alone: the callback judges each post."""
+
+    sender: Sender
+    until: float
+
+
+class Relay:
+    """Hands posts on, unread, and tells `wake` the session once they are stored.
+
+    The sandbox gets the callback's verdict, or 503 with `Retry-After` when there was none: then it sends the
+    same again, which is harmless. Over its `rates` it gets 429. `callback` has a base URL; a token is looked
+    up again after `trust_seconds`.
+    """
+
+    def __init__(
+        self,
+        identify: Identify,
+        callback: httpx2.AsyncClient,
+        wake: Callable[[str], None],
+        *,
+        rates: Rates | None = None,
+        trust_seconds: float = 10.0,
+    ) -> None:
+        self._identify, self._callback, self._wake = identify, callback, wake
+        self._rates, self._trust_seconds = rates or Rates(), trust_seconds
+        self._known: dict[str, Known] = {}
+
+    def route(self) -> Route:
+        return Route(PATH, self.post, methods=["POST"])
+
+    async def post(self, request: Request) -> Response:
+        token = bearer(request.headers) or ""
+        sender = await self._sender(token)
+        with sender.post():
+            body = await _body(request)
+            sender.volume.take(len(body))
+            try:
+                return await self._ask(token, body)
+            except HTTPException:
+                sender.volume.give_back(len(body))
+                raise
+
+    async def _sender(self, token: str) -> Sender:
+        known = self._known.get(token)
+        if known is not None and time.monotonic() < known.until:
+            return known.sender
+        if await anyio.to_thread.run_sync(self._identify, token, "worker") is None:
+            self._known.pop(token, None)
+            raise Unauthorized("The sandbox's token is not known (any more).")
+        now = time.monotonic()
+        self._forget(now - FORGET_SECONDS)
+        known = self._known.setdefault(token, Known(Sender(self._rates), now))
+        known.until = now + self._trust_seconds
+        return known.sender
+
+    def _forget(self, before: float) -> None:
+        """Drop those who have been silent for so long that nothing counts against them."""
+        for token, known in list(self._known.items()):
+            if known.until < before and not known.sender.under_way:
+                del self._known[token]
+
+    async def _ask(self, token: str, body: bytes) -> Response:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        try:
+            answer = await self._callback.post(
+                CALLBACK_PATH, content=body, headers=headers, timeout=CALLBACK_SECONDS
+            )
+        except httpx2.HTTPError as error:
+            raise _later(f"is away ({type(error).__name__})") from None
+        if answer.is_success:
+            return self._stored(answer)
+        if answer.status_code not in PASSED_ON:
+            raise _later(f"answered {answer.status_code}")
+        return _passed_on(answer)
+
+    def _stored(self, answer: httpx2.Response) -> Response:
+        try:
+            stored = Stored.model_validate_json(answer.content)
+        except ValidationError:
+            raise _later(f"answered {answer.status_code} and no Ack") from None
+        self._wake(stored.session_id)
+        return JSONResponse({"acked": stored.acked, "expected": stored.expected})
+
+
+def _passed_on(answer: httpx2.Response) -> Response:
+    names = ("content-type", "retry-after")
+    headers = {name: answer.headers[name] for name in names if name in answer.headers}
+    if answer.status_code == 429:
+        headers.setdefault("retry-after", "1")
+    return Response(answer.content, answer.status_code, headers)
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await read_body(request)
+    except TimeoutError:
+        detail = f"the body did not arrive within {BODY_SECONDS:g} s"
+        raise HTTPException(408, detail, {"Connection": "close"}) from None
+
+
+def _later(fault: str) -> HTTPException:
+    log.warning("The callback %s; the sandbox is to try again", fault)
+    return HTTPException(503, "events cannot be stored at the moment, send them again", {"Retry-After": "1"})

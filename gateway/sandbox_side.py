@@ -1,0 +1,24 @@
+"""The app on the internal listener: all that a sandbox can ask for, apart from the egress proxy."""
+
+from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from gateway.inbox import Inbox
+from gateway.relay import Relay
+from opensessions.http import errors
+from opensessions.http.request_ids import RequestIds
+
+MODEL_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
+
+
+def sandbox_app(inbox: Inbox, relay: Relay, model: ASGIApp) -> ASGIApp:
+    """The inbox, the event relay and the model, by exact path; everything else is 404.
+
+    It is never served on a public listener, where even a valid token must open nothing.
+    """
+    routes = [inbox.route(), relay.route(), *(Route(path, model) for path in MODEL_PATHS)]
+    app = FastAPI(routes=list(routes), redirect_slashes=False, openapi_url=None)
+    errors.install(app)
+    app.add_middleware(RequestIds)
+    return app

@@ -1,0 +1,144 @@
+"""`GET /v1/sessions/{id}/events`: a session's events for everybody who may see them, from any point on."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio.to_thread
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.hub import Delta, Hub
+from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
+from opensessions.errors import InvalidRequest, Unauthorized
+from opensessions.http.credentials import credentials
+from opensessions.models import Event, Session, Status
+
+PATH = "/v1/sessions/{id}/events"
+
+_SEQ = re.compile(r"[0-9]{1,12}")
+
+
+class Sessions(Protocol):
+    """What is asked of the service; both calls block and are made in worker threads."""
+
+    def authenticate(self, key: str) -> str:
+        """The account of a key. Raises Unauthorized."""
+        ...
+
+    def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        """Raises NotFound."""
+        ...
+
+
+Render = Callable[[Event], bytes]
+"""Makes the SSE frame of an event; pure."""
+
+
+def event_frame(event: Event) -> bytes:
+    """The frame of this API: the event's number and its JSON, without an event name, so that a browser's
+    `onmessage` gets it.
+    """
+    return frame(to_json(event.frame(), inf_nan_mode="null"), number=event.seq)
+
+
+def delta_frame(delta: Delta) -> bytes:
+    return frame(to_json({"text": delta.text}), event="delta")
+
+
+class EventStreams:
+    """ASGI app for `PATH`; `route()` puts it into an app that answers `errors.OpenSessionsError`.
+
+    After `retry:` come the events after `Last-Event-ID` (or else `?after=`), then live ones; `event: ping`
+    after `heartbeat_seconds` of silence. After `session_ended` the stream closes, and who comes back with
+    nothing left to get is answered 204. `?deltas=1` adds partial text. `allow_query_key` takes the API key
+    from `?api_key=` too.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        hub: Hub,
+        open_streams: OpenStreams,
+        *,
+        allow_query_key: bool,
+        render: Render = event_frame,
+        heartbeat_seconds: float = 10.0,
+    ) -> None:
+        self._sessions, self._hub, self._open_streams = sessions, hub, open_streams
+        self._allow_query_key, self._render, self._heartbeat = allow_query_key, render, heartbeat_seconds
+
+    def route(self) -> Route:
+        return Route(PATH, self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        if request.method != "GET":
+            raise HTTPException(405, headers={"Allow": "GET"})
+        key = self._key(request)
+        account = await anyio.to_thread.run_sync(self._sessions.authenticate, key)
+        after, deltas = _after(request), _deltas(request)
+        session_id, user_id = request.path_params["id"], request.query_params.get("user_id")
+        session = await anyio.to_thread.run_sync(self._sessions.read, account, session_id, user_id)
+        if _over(session) and after >= session.head.last_seq:
+            return await Response(status_code=204)(scope, receive, send)
+
+        async def pump(wire: Wire) -> None:
+            await self._pump(wire, session, after, deltas)
+
+        await self._open_streams.respond(receive, send, pump, asyncio.Event())
+
+    async def _pump(self, wire: Wire, session: Session, after: int, deltas: bool) -> None:
+        await wire.write(retry(1000))
+        last_seq, over = session.head.last_seq, False
+        with self._hub.watch(session.id, after, last_seq, deltas=deltas) as watcher:
+            while not over:
+                items = _until_end(await watcher.next(within=self._heartbeat))
+                over = bool(items) and _ends(items[-1])
+                for chunk in joined(map(self._frame, items)) if items else [PING]:
+                    await wire.write(chunk)
+
+    def _frame(self, item: Event | Delta) -> bytes:
+        return delta_frame(item) if isinstance(item, Delta) else self._render(item)
+
+    def _key(self, request: Request) -> str:
+        key = credentials(request.headers)
+        if key is None and self._allow_query_key:
+            key = request.query_params.get("api_key")
+        if not key:
+            raise Unauthorized("Send the API key in the X-API-Key header or as Authorization: Bearer.")
+        return key
+
+
+def _ends(item: Event | Delta) -> bool:
+    return isinstance(item, Event) and item.type == "session_ended"
+
+
+def _until_end(items: list[Event | Delta]) -> list[Event | Delta]:
+    end = next((n for n, item in enumerate(items, 1) if _ends(item)), len(items))
+    return items[:end]
+
+
+def _over(session: Session) -> bool:
+    return session.head.status is Status.ENDED
+
+
+def _after(request: Request) -> int:
+    """Where the client is. A browser that comes back says so in the header, and repeats the URL's `after`."""
+    resumed = request.headers.get("last-event-id", "")
+    name, text = ("Last-Event-ID", resumed) if resumed else ("after", request.query_params.get("after", "0"))
+    if not _SEQ.fullmatch(text):
+        raise InvalidRequest(f"{name} must be the number of an event, a whole number from 0 on.", name)
+    return int(text)
+
+
+def _deltas(request: Request) -> bool:
+    wish = request.query_params.get("deltas", "0")
+    if wish not in ("0", "1"):
+        raise InvalidRequest("deltas must be 0 or 1.", "deltas")
+    return wish == "1"

@@ -1,0 +1,204 @@
+"""Sessions in memory, a server on a real port, and a client that reads server-sent events as browsers do."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from gateway.hub import Hub
+from gateway.sse import OpenStreams
+from gateway.streams import EventStreams
+from opensessions.errors import NotFound, Unauthorized
+from opensessions.http import errors
+from opensessions.http.cors import Cors
+from opensessions.http.request_ids import RequestIds
+from opensessions.models import Event, Head, Session, Status
+
+KEY = "osb_" + "k" * 40
+WITH_KEY = {"X-API-Key": KEY}
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def event(seq: int, type: str = "assistant", **payload: Any) -> Event:
+    payload = {"text": f"text {seq}", **payload}
+    return Event(seq, f"evt_{seq}", type, "info", "2026-11-24T00:00:00.000Z", payload)
+
+
+@dataclass
+class Sessions:
+    """The sessions of one account, "acme", whose users are all "u1". `reads` counts the reads of events."""
+
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    reads: int = 0
+    fails: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, session_id: str, count: int = 1, type: str = "assistant", **payload: Any) -> None:
+        stored = self.events.setdefault(session_id, [])
+        for _ in range(count):
+            stored.append(event(len(stored) + 1, type, **payload))
+
+    def read_events(self, session_id: str, after: int, limit: int) -> list[Event]:
+        with self.lock:
+            self.reads += 1
+            if self.fails:
+                self.fails -= 1
+                raise OSError("the store is away")
+            return self.events.get(session_id, [])[after : after + limit]
+
+    def authenticate(self, key: str) -> str:
+        if key != KEY:
+            raise Unauthorized("The API key is not known.")
+        return "acme"
+
+    def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        if session_id not in self.events or user_id not in (None, "u1"):
+            raise NotFound("Session not found")
+        stored = self.events[session_id]
+        ended = bool(stored) and stored[-1].type == "session_ended"
+        head = Head(last_seq=len(stored), updated_at=NOW, status=Status.ENDED if ended else Status.RUNNING)
+        named = {"id": session_id, "sandbox_id": "sb-1", "title": "t", "user_id": "u1", "account": account}
+        return Session(**named, launched_at=NOW, created_at=NOW, head=head)
+
+
+@dataclass
+class Public:
+    """The public side, as far as streams go, and what stands behind it."""
+
+    sessions: Sessions
+    hub: Hub
+    open_streams: OpenStreams
+    url: str = ""
+    client: httpx2.AsyncClient = field(default_factory=lambda: httpx2.AsyncClient(trust_env=False))
+
+    def path(self, session_id: str = "s1", **query: Any) -> str:
+        return str(httpx2.URL(f"{self.url}/v1/sessions/{session_id}/events", params=query))
+
+    def say(self, session_id: str = "s1", count: int = 1, type: str = "assistant", **payload: Any) -> None:
+        """Store events, and wake the watchers."""
+        self.sessions.add(session_id, count, type, **payload)
+        self.hub.wake(session_id)
+
+    @asynccontextmanager
+    async def watch(
+        self, session_id: str = "s1", headers: dict[str, str] | None = None, **query: Any
+    ) -> AsyncIterator["Frames"]:
+        async with self.client.stream(
+            "GET", self.path(session_id, **query), headers=WITH_KEY | (headers or {}), timeout=10
+        ) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            yield Frames(answer)
+
+
+@dataclass(frozen=True)
+class Frame:
+    event: str
+    data: str
+    id: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+class Frames:
+    """The frames of an answer; `raw` is all that came so far."""
+
+    def __init__(self, answer: httpx2.Response) -> None:
+        self.answer = answer
+        self.raw = b""
+        self._frames = self._read()
+
+    def __aiter__(self) -> AsyncIterator[Frame]:
+        return self._frames
+
+    async def next(self) -> Frame:
+        return await anext(self._frames)
+
+    async def take(self, count: int) -> list[Frame]:
+        return [await self.next() for _ in range(count)]
+
+    async def _read(self) -> AsyncIterator[Frame]:
+        rest = b""
+        async for chunk in self.answer.aiter_bytes():
+            self.raw += chunk
+            *blocks, rest = (rest + chunk).split(b"\n\n")
+            for block in blocks:
+                if frame := parsed(block):
+                    yield frame
+
+
+def parsed(block: bytes) -> Frame | None:
+    """A block of lines as WHATWG HTML has it; None when it holds no data, like `retry:`."""
+    fields: dict[str, str] = {}
+    for line in block.decode().split("\n"):
+        name, _, value = line.partition(":")
+        fields[name] = value.removeprefix(" ")
+    if "data" not in fields:
+        return None
+    return Frame(fields.get("event", "message"), fields["data"], fields.get("id", ""))
+
+
+def public_app(streams: EventStreams) -> ASGIApp:
+    app = FastAPI(routes=[streams.route()], openapi_url=None)
+    errors.install(app)
+    app.add_middleware(RequestIds)
+    app.add_middleware(Cors)
+    return app
+
+
+@asynccontextmanager
+async def public(
+    *, poll_seconds: float = 30.0, heartbeat_seconds: float = 10.0, stall_seconds: float = 30.0, **more: Any
+) -> AsyncIterator[Public]:
+    """The stream route on a real port. Its session "s1" has three events. Only waking brings news in time."""
+    sessions = Sessions()
+    sessions.add("s1", 3)
+    hub = Hub(sessions.read_events, poll_seconds=poll_seconds)
+    side = Public(sessions, hub, OpenStreams(stall_seconds=stall_seconds))
+    more = {"allow_query_key": True, "heartbeat_seconds": heartbeat_seconds} | more
+    app = public_app(EventStreams(sessions, hub, side.open_streams, **more))
+    async with serve(app) as side.url, side.client:
+        yield side
+        await side.open_streams.drain()
+
+
+class Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve(app: ASGIApp) -> AsyncIterator[str]:
+    """The app under uvicorn on a free port of loopback, in this event loop; yields its URL."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    config = uvicorn.Config(
+        app, log_level="critical", lifespan="off", ws="none", access_log=False, timeout_graceful_shutdown=2
+    )
+    server = Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    await until(lambda: server.started or running.done())
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+        listener.close()
+
+
+async def until(true: Any, seconds: float = 10.0) -> None:
+    """Wait until `true()` is, at most `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.005)
