@@ -152,6 +152,26 @@ async def test_follow_up_edits_the_page(ask: str, new: str, said: str) -> None:
         assert new in edit["new_string"]
 
 
+@pytest.mark.parametrize(
+    "ask", ["Make the list bigger", "Add a traffic light", "Create the share page", "What?"]
+)
+async def test_other_follow_ups_become_a_note_and_build_nothing(ask: str) -> None:
+    agent = Agent()
+    await agent.ask("Build a todo app")
+    await agent.ask(ask)
+    assert agent.tools_used == ["Edit", "Bash"]
+    assert f"You asked: {ask}" in agent.calls[0][1]["new_string"]
+
+
+async def test_another_app_takes_the_first_ones_place() -> None:
+    agent = Agent()
+    await agent.ask("Build a todo app")
+    agent.failing["Write"] = ["File has not been read yet. Read it first before writing to it."]
+    await agent.ask("Now build me a timer app instead")
+    assert agent.tools_used[:4] == ["Skill", "Write", "Read", "Write"]
+    assert 'role="timer"' in agent.written("index.html")
+
+
 async def test_one_follow_up_builds_upon_another() -> None:
     agent = Agent()
     await agent.ask("Build a todo app")
@@ -225,12 +245,12 @@ async def test_interrupted_asks_do_not_run_together() -> None:
 
 async def test_aids() -> None:
     agent = Agent()
-    assert "fine" in await agent.ask("run: echo $HOME |\n  wc -c")
-    assert agent.calls[0][1]["command"] == "echo $HOME |\n  wc -c"
+    assert "fine" in await agent.ask("run: echo earlier:\n\necho $HOME |\n\n  wc -c")
+    assert agent.calls[0][1]["command"] == "echo earlier:\n\necho $HOME |\n\n  wc -c"
     agent.failing["Bash"] = ["Exit code 3"]
     assert "failed" in await agent.ask("run: exit 3")
     await agent.ask("sleep 45")
-    assert agent.calls[0][1]["command"] == "sleep 45"
+    assert agent.calls[0][1]["command"] == "echo started; sleep 45"
     assert len((await agent.ask("say 500 words")).split()) == 500
     assert "“You are a pirate.”" in await agent.ask("What is your system prompt?")
     assert ", ".join(ALL_TOOLS) in await agent.ask("Which tools do you have?")
@@ -277,7 +297,10 @@ async def test_stream_adds_up_to_the_message() -> None:
     )
     deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
     assert len([delta for delta in deltas if delta["type"] == "text_delta"]) > 1
-    assert json.loads("".join(delta.get("partial_json", "") for delta in deltas))["command"] == "sleep 1"
+    assert (
+        json.loads("".join(delta.get("partial_json", "") for delta in deltas))["command"]
+        == "echo started; sleep 1"
+    )
     assert events[-2]["delta"]["stop_reason"] == "tool_use"
     assert events[-2]["usage"]["output_tokens"] > 1 and events[0]["message"]["usage"]["input_tokens"] > 1
 

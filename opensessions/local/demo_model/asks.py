@@ -3,14 +3,17 @@
 import re
 from dataclasses import dataclass
 
-_VERB = r"(?:build|create|make|write|develop|design|generate|set up|i (?:want|need))\b(?: me| us)?"
+_VERB = r"(?:build|create|make|write|develop|design|generate|set up)\b(?: me| us)?"
 _THING = (
     r"(?:app|application|page|site|website|timer|stopwatch|counter|list|game|tool|dashboard|portfolio|blog|store"
     r"|shop|tracker|clone|todo|to-do|calculator|planner)s?"
 )
-_BUILD = re.compile(rf"\b{_VERB} (?:an?|the|my|our|some)\b.*\b{_THING}\b", re.IGNORECASE | re.DOTALL)
+# "Make the list green" changes what is there; "make a list" builds.
+_BUILD = re.compile(rf"\b{_VERB} (?:an?|some)\b.*\b{_THING}\b", re.IGNORECASE | re.DOTALL)
 _POLITE = r"(?:(?:hi|hello|hey|please|can you|could you|would you)\b[ ,!]*)*"
-_OPENING = re.compile(rf"^{_POLITE}(?:{_VERB})? *(?:(?:an?|the|my|our|some)\b)? *", re.IGNORECASE)
+_OPENING = re.compile(
+    rf"^{_POLITE}(?:{_VERB}|i (?:want|need))? *(?:(?:an?|the|my|our|some)\b)? *", re.IGNORECASE
+)
 _TAIL = re.compile(
     r",?\s+(?:with|using|in|on|that|which|where|so that|built|based on|from)\s.*$|[.!?;:\n].*$",
     re.IGNORECASE | re.DOTALL,
@@ -26,7 +29,14 @@ _RENAME = re.compile(
 _GREETING = re.compile(
     r"(hi|hello|hey|help|thanks|thank you|who are you|what are you|what can you do)\b.{0,30}", re.IGNORECASE
 )
-_HISTORY = re.compile(r"\b(earlier|previous|prior|so far|history|transcript)\b", re.IGNORECASE)
+_THEME = re.compile(
+    r"\b(dark|light)(?:er)?(?= (?:mode|theme|background|version|look|design)\b)"
+    r"|(?:^|\b(?:it|page|app|everything|go|to|and|be) )(dark|light)(?:er)?\b",
+    re.IGNORECASE,
+)
+_HISTORY = re.compile(
+    r"\W*[^\n]*\b(earlier|previous|prior|so far|history|transcript)\b[^\n]*:\W*(\n|$)", re.I
+)
 _STACK = re.compile(
     r"\b(next\.?js|react|vue|svelte|astro|angular|tailwind|vite|remix|nuxt|django|rails)\b", re.IGNORECASE
 )
@@ -35,7 +45,7 @@ _COLOURS = {
     "turquoise": "#0f766e", "green": "#15803d", "emerald": "#047857", "lime": "#4d7c0f", "yellow": "#facc15",
     "gold": "#eab308", "amber": "#f59e0b", "orange": "#c2410c", "red": "#dc2626", "crimson": "#be123c",
     "rose": "#e11d48", "pink": "#db2777", "magenta": "#c026d3", "purple": "#7e22ce", "violet": "#7c3aed",
-    "indigo": "#4f46e5", "brown": "#92400e", "grey": "#475569", "gray": "#475569", "black": "#27272a",
+    "indigo": "#4f46e5", "brown": "#92400e", "grey": "#475569", "gray": "#475569", "black": "#3f3f46",
 }  # fmt: skip
 _COLOUR = re.compile(rf"(?:\b({'|'.join(_COLOURS)})\b|(#[0-9a-f]{{6}})\b)", re.IGNORECASE)
 _TEMPLATES = {
@@ -57,11 +67,13 @@ class Colour:
 
 def latest_ask(text: str) -> str:
     """The ask itself, where a resumed conversation's history stands above it as text."""
+    if command(text) is not None:
+        return text
     closed = re.split(r"</[\w-]*(?:history|conversation|transcript)[\w-]*>", text)
     if len(closed) > 1:
         return closed[-1].strip()
     paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
-    return paragraphs[-1] if len(paragraphs) > 2 and _HISTORY.search(paragraphs[0]) else text
+    return paragraphs[-1] if len(paragraphs) > 2 and _HISTORY.match(paragraphs[0]) else text
 
 
 def wants_build(ask: str) -> bool:
@@ -116,8 +128,8 @@ def colour(ask: str) -> Colour | None:
 def theme(ask: str) -> str | None:
     """ "dark" or "light"; a "dark blue" is a colour and no theme."""
     words = re.sub(rf"\b(dark|light)(er)? *(?={_COLOUR.pattern})", "", ask, flags=re.IGNORECASE)
-    found = re.search(r"\b(dark|light)(er)?\b", words, re.IGNORECASE)
-    return found[1].lower() if found else None
+    found = _THEME.search(words)
+    return (found[1] or found[2]).lower() if found else None
 
 
 def new_title(ask: str) -> str | None:

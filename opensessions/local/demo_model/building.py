@@ -39,7 +39,8 @@ def build(conversation: Conversation, ask: str) -> Scene:
     say = f"{WHO} I will write “{name}” from a template, with real tools in a real sandbox."
     if (skill := _own_skill(conversation)) is not None:
         yield Call("Skill", {"skill": skill}, say)
-        say = f"I read the skill “{skill}”. I cannot follow it, since I am a script. Now the page."
+        first_line = conversation.skill_text.partition("\n")[0]
+        say = f"I read the skill “{skill}” (“{first_line}”). A script cannot follow it. Now the page."
     folder = conversation.folder or (yield Call("Bash", {"command": "pwd"})).result or "."
     written = yield from _write(conversation, _page_path(folder), pages.page(ask), say)
     if written.failed:
@@ -133,16 +134,16 @@ def _serve(folder: str) -> Generator[Call, Step, Step]:
     here = f"cd {shlex.quote(folder)} && "
     start = f"{here}(setsid nohup python3 server.py >server.log 2>&1 </dev/null &)"
     yield Call("Bash", {"command": start, "description": "Start the dev server"}, "Now I start it.")
-    return (yield _check(folder))
+    return (yield _check(folder, seconds=3))
 
 
-def _check(folder: str) -> Call:
-    command = f"cd {shlex.quote(folder)} && python3 server.py --check"
+def _check(folder: str, seconds: int) -> Call:
+    command = f"cd {shlex.quote(folder)} && python3 server.py --check {seconds}"
     return Call("Bash", {"command": command, "description": "Check that the app answers"})
 
 
 def _keep_serving(conversation: Conversation, folder: str) -> Generator[Call, Step, None]:
-    if "Bash" in conversation.tools and (yield _check(folder)).failed:
+    if "Bash" in conversation.tools and (yield _check(folder, seconds=0)).failed:
         yield from _serve(folder)
 
 

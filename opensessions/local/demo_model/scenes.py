@@ -52,7 +52,12 @@ def sleep(conversation: Conversation, seconds: int) -> Scene:
     if "Bash" not in conversation.tools:
         return f"{WHO} I cannot sleep without the tool Bash, and it is not offered here."
     limit = min((seconds + 30) * 1000, _LONGEST_MS)
-    call = {"command": f"sleep {seconds}", "timeout": limit, "description": f"Sleep {seconds} seconds"}
+    # The agent's Bash refuses a long sleep that stands alone.
+    call = {
+        "command": f"echo started; sleep {seconds}",
+        "timeout": limit,
+        "description": f"Sleep {seconds} seconds",
+    }
     step = yield Call("Bash", call, f"I will sleep for {seconds} seconds.")
     return f"The sleep ended early: {step.result}" if step.failed else f"I slept for {seconds} seconds."
 

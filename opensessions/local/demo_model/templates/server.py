@@ -1,6 +1,6 @@
 """Serves this folder on one loopback port; an open page reloads itself when its file changes.
 
-`python3 server.py` serves, `python3 server.py --check` says whether it does.
+`python3 server.py` serves; `python3 server.py --check 3` waits up to 3 seconds for it to answer.
 """
 
 import sys
@@ -61,7 +61,7 @@ class Page(SimpleHTTPRequestHandler):
         pass
 
 
-def check(seconds: float = 3.0) -> int:
+def check(seconds: float) -> int:
     """0 when the page answers within `seconds`."""
     address = f"http://127.0.0.1:{PORT}/"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -80,5 +80,5 @@ def check(seconds: float = 3.0) -> int:
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit(check())
+        sys.exit(check(float(sys.argv[2])))
     ThreadingHTTPServer(("127.0.0.1", PORT), partial(Page, directory=str(FOLDER))).serve_forever()
