@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from gateway.inbox import Inbox
 from gateway.relay import Relay
 from opensessions.http import errors
+from opensessions.http.faults import Faults
 from opensessions.http.request_ids import RequestIds
 
 MODEL_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
@@ -20,5 +21,6 @@ def sandbox_app(inbox: Inbox, relay: Relay, model: ASGIApp) -> ASGIApp:
     routes = [inbox.route(), relay.route(), *(Route(path, model) for path in MODEL_PATHS)]
     app = FastAPI(routes=list(routes), redirect_slashes=False, openapi_url=None)
     errors.install(app)
-    app.add_middleware(RequestIds)
+    for middleware in (Faults, RequestIds):  # the last one is the outermost
+        app.add_middleware(middleware)
     return app

@@ -1,4 +1,4 @@
-"""`GET /v1/sessions/{id}/events`: a session's events for everybody who may see them, from any point on."""
+"""`GET /v1/sessions/{session_id}/events`: a session's events from any point on, for who may see them."""
 
 import asyncio
 import re
@@ -6,20 +6,26 @@ from collections.abc import Callable
 from typing import Protocol
 
 import anyio.to_thread
+from fastapi import FastAPI
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.hub import Delta, Hub
 from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
-from opensessions.errors import InvalidRequest, Unauthorized
+from opensessions.errors import InvalidRequest, NotFound, Unauthorized
+from opensessions.http import errors
+from opensessions.http.cors import Cors
 from opensessions.http.credentials import credentials
+from opensessions.http.faults import Faults
+from opensessions.http.request_ids import RequestIds
+from opensessions.http.views import is_session_id
 from opensessions.models import Event, Session, Status
 
-PATH = "/v1/sessions/{id}/events"
+PATH = "/v1/sessions/{session_id}/events"
 
 _SEQ = re.compile(r"[0-9]{1,12}")
 
@@ -52,7 +58,7 @@ def delta_frame(delta: Delta) -> bytes:
 
 
 class EventStreams:
-    """ASGI app for `PATH`; `route()` puts it into an app that answers `errors.OpenSessionsError`.
+    """ASGI endpoint for `PATH`, for an app that answers domain errors, such as `streams_app`.
 
     After `retry:` come the events after `Last-Event-ID` (or else `?after=`), then live ones; `event: ping`
     after `heartbeat_seconds` of silence. After `session_ended` the stream closes, and who comes back with
@@ -73,9 +79,6 @@ class EventStreams:
         self._sessions, self._hub, self._open_streams = sessions, hub, open_streams
         self._allow_query_key, self._render, self._heartbeat = allow_query_key, render, heartbeat_seconds
 
-    def route(self) -> Route:
-        return Route(PATH, self)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         if request.method != "GET":
@@ -83,7 +86,7 @@ class EventStreams:
         key = self._key(request)
         account = await anyio.to_thread.run_sync(self._sessions.authenticate, key)
         after, deltas = _after(request), _deltas(request)
-        session_id, user_id = request.path_params["id"], request.query_params.get("user_id")
+        session_id, user_id = _session_id(request), _user_id(request)
         session = await anyio.to_thread.run_sync(self._sessions.read, account, session_id, user_id)
         if _over(session) and after >= session.head.last_seq:
             return await Response(status_code=204)(scope, receive, send)
@@ -115,6 +118,15 @@ class EventStreams:
         return key
 
 
+def streams_app(streams: EventStreams) -> ASGIApp:
+    """The route alone, with the errors and the cross-origin rules of the API."""
+    app = FastAPI(routes=[Route(PATH, streams)], openapi_url=None, redirect_slashes=False)
+    errors.install(app)
+    for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
+        app.add_middleware(middleware)
+    return app
+
+
 def _ends(item: Event | Delta) -> bool:
     return isinstance(item, Event) and item.type == "session_ended"
 
@@ -126,6 +138,20 @@ def _until_end(items: list[Event | Delta]) -> list[Event | Delta]:
 
 def _over(session: Session) -> bool:
     return session.head.status is Status.ENDED
+
+
+def _session_id(request: Request) -> str:
+    session_id: str = request.path_params["session_id"]
+    if not is_session_id(session_id):
+        raise NotFound("Session not found")
+    return session_id
+
+
+def _user_id(request: Request) -> str | None:
+    user_id = request.query_params.get("user_id")
+    if user_id == "":
+        raise InvalidRequest("user_id must not be empty; leave it out to see any user's session.", "user_id")
+    return user_id
 
 
 def _after(request: Request) -> int:

@@ -1,29 +1,26 @@
 """Sessions in memory, a server on a real port, and a client that reads server-sent events as browsers do."""
 
-import asyncio
 import json
-import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
-from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from gateway.hub import Hub
 from gateway.sse import OpenStreams
-from gateway.streams import EventStreams
+from gateway.streams import EventStreams, streams_app
 from opensessions.errors import NotFound, Unauthorized
-from opensessions.http import errors
-from opensessions.http.cors import Cors
-from opensessions.http.request_ids import RequestIds
 from opensessions.models import Event, Head, Session, Status
+from tests.gateway.model_parts import serving, until
 
+__all__ = ["serving", "until"]
+
+S1 = "session_" + "1" * 32
 KEY = "osb_" + "k" * 40
 WITH_KEY = {"X-API-Key": KEY}
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -81,17 +78,17 @@ class Public:
     url: str = ""
     client: httpx2.AsyncClient = field(default_factory=lambda: httpx2.AsyncClient(trust_env=False))
 
-    def path(self, session_id: str = "s1", **query: Any) -> str:
+    def path(self, session_id: str = S1, **query: Any) -> str:
         return str(httpx2.URL(f"{self.url}/v1/sessions/{session_id}/events", params=query))
 
-    def say(self, session_id: str = "s1", count: int = 1, type: str = "assistant", **payload: Any) -> None:
+    def say(self, session_id: str = S1, count: int = 1, type: str = "assistant", **payload: Any) -> None:
         """Store events, and wake the watchers."""
         self.sessions.add(session_id, count, type, **payload)
         self.hub.wake(session_id)
 
     @asynccontextmanager
     async def watch(
-        self, session_id: str = "s1", headers: dict[str, str] | None = None, **query: Any
+        self, session_id: str = S1, headers: dict[str, str] | None = None, **query: Any
     ) -> AsyncIterator["Frames"]:
         async with self.client.stream(
             "GET", self.path(session_id, **query), headers=WITH_KEY | (headers or {}), timeout=10
@@ -149,56 +146,25 @@ def parsed(block: bytes) -> Frame | None:
     return Frame(fields.get("event", "message"), fields["data"], fields.get("id", ""))
 
 
-def public_app(streams: EventStreams) -> ASGIApp:
-    app = FastAPI(routes=[streams.route()], openapi_url=None)
-    errors.install(app)
-    app.add_middleware(RequestIds)
-    app.add_middleware(Cors)
-    return app
-
-
 @asynccontextmanager
 async def public(
-    *, poll_seconds: float = 30.0, heartbeat_seconds: float = 10.0, stall_seconds: float = 30.0, **more: Any
+    *,
+    poll_seconds: float = 30.0,
+    heartbeat_seconds: float = 10.0,
+    stall_seconds: float = 30.0,
+    unix_socket: Path | None = None,
+    **more: Any,
 ) -> AsyncIterator[Public]:
-    """The stream route on a real port. Its session "s1" has three events. Only waking brings news in time."""
+    """The stream route on a real port. Its session `S1` has three events. Only waking brings news in time."""
     sessions = Sessions()
-    sessions.add("s1", 3)
+    sessions.add(S1, 3)
     hub = Hub(sessions.read_events, poll_seconds=poll_seconds)
     side = Public(sessions, hub, OpenStreams(stall_seconds=stall_seconds))
     more = {"allow_query_key": True, "heartbeat_seconds": heartbeat_seconds} | more
-    app = public_app(EventStreams(sessions, hub, side.open_streams, **more))
-    async with serve(app) as side.url, side.client:
+    app = streams_app(EventStreams(sessions, hub, side.open_streams, **more))
+    if unix_socket:
+        transport = httpx2.AsyncHTTPTransport(uds=str(unix_socket))
+        side.client = httpx2.AsyncClient(trust_env=False, transport=transport)
+    async with serving(app, unix_socket) as side.url, side.client:
         yield side
         await side.open_streams.drain()
-
-
-class Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@asynccontextmanager
-async def serve(app: ASGIApp) -> AsyncIterator[str]:
-    """The app under uvicorn on a free port of loopback, in this event loop; yields its URL."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    config = uvicorn.Config(
-        app, log_level="critical", lifespan="off", ws="none", access_log=False, timeout_graceful_shutdown=2
-    )
-    server = Server(config)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    await until(lambda: server.started or running.done())
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await running
-        listener.close()
-
-
-async def until(true: Any, seconds: float = 10.0) -> None:
-    """Wait until `true()` is, at most `seconds`."""
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.005)
