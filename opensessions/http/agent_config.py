@@ -15,7 +15,7 @@ TOOLS = ("Bash", "Read", "Write", "Edit", "Glob", "Grep", "NotebookEdit", "WebFe
 """The built-in tools that can be allowed. WebSearch runs on the model's servers and is not among them."""
 
 MOST_TURNS = 200
-MOST_HOSTS = 64
+MOST_NAMES = 64
 LONGEST_PATH = 512
 
 _CANONICAL = {name.lower(): name for name in TOOLS}
@@ -64,16 +64,14 @@ class AgentConfig(Fields):
         "at most 64, 256 KiB in all.",
         examples=[{".claude/skills/build-app/SKILL.md": "Use Vite."}],
     )
-    allowed_tools: Annotated[list[str], AfterValidator(_tools)] = Field(
+    allowed_tools: Annotated[list[str], Field(max_length=MOST_NAMES), AfterValidator(_tools)] = Field(
         ["Bash", "Read", "Write", "Edit", "Glob", "Grep"],
-        max_length=64,
         description=f"The only tools that the agent has, in any letter case: {', '.join(TOOLS)}. "
         "Skill is added when skills are given.",
         examples=[["bash", "read", "write", "edit", "glob", "grep"]],
     )
-    cwd: Annotated[str, AfterValidator(_cwd)] = Field(
+    cwd: Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(_cwd)] = Field(
         "/workspace/app",
-        max_length=LONGEST_PATH,
         description="Where the agent works: a path under /workspace.",
         examples=["/workspace/app"],
     )
@@ -84,9 +82,8 @@ class AgentConfig(Fields):
         50, ge=1, le=MOST_TURNS, description="Model calls at most for one message.", examples=[50]
     )
     mcp_servers: McpServers = Field({}, description="MCP servers by name, for more tools: at most 16.")
-    allowed_hosts: Annotated[list[str], AfterValidator(_hosts)] | None = Field(
+    allowed_hosts: Annotated[list[str], Field(max_length=MOST_NAMES), AfterValidator(_hosts)] | None = Field(
         None,
-        max_length=MOST_HOSTS,
         description="The only hosts that the sandbox reaches, as example.com or *.example.com. "
         "An empty list means none; left out, the server's own policy is all that holds.",
         examples=[["api.example.com", "*.example.org"]],

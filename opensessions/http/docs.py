@@ -75,8 +75,8 @@ def _schema(name: str, schema: _Json) -> str:
         for field, part in schema.get("properties", {}).items()
     ]
     choices = " · ".join(_type(part) for part in schema.get("oneOf", []))
-    about = f"<p id=\"{escape(name)}\">{_text(schema.get('description', ''))}</p>{choices}{_table(rows)}"
-    return f'<details><summary><code>{escape(name)}</code></summary>{about}</details>'
+    about = f'<p id="{escape(name)}">{_text(schema.get("description", ""))}</p>{choices}{_table(rows)}'
+    return f"<details><summary><code>{escape(name)}</code></summary>{about}</details>"
 
 
 def _type(schema: _Json) -> str:

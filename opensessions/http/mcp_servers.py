@@ -41,8 +41,8 @@ class RemoteServer(Fields):
     """An MCP server that is reached over HTTP; its host must be within the egress policy."""
 
     type: Literal["http", "sse"] = "http"
-    url: Annotated[str, AfterValidator(_url)] = Field(
-        max_length=2048, examples=["https://mcp.example.com/mcp"], json_schema_extra={"format": "uri"}
+    url: Annotated[str, Field(max_length=2048), AfterValidator(_url)] = Field(
+        examples=["https://mcp.example.com/mcp"], json_schema_extra={"format": "uri"}
     )
     headers: dict[Header, Line] = Field({}, max_length=32)
 

@@ -65,10 +65,7 @@ class SessionList(BaseModel):
 
 def answers(schema: str, *failures: int, status: int = 200) -> dict[str, Any]:
     """Arguments of a route: what it answers, by names of schemas."""
-    good = {
-        "description": "Done.",
-        "content": {"application/json": {**_schema(schema), "example": examples.ANSWERS[schema]}},
-    }
+    good = {"description": "Done.", "content": {"application/json": _schema(schema)}}
     return {"status_code": status, "responses": {status: good, **problems(*failures)}}
 
 
@@ -76,7 +73,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The failures of a route; 500 is one of every route."""
     content = {"application/json": _schema("Error")}
     return {
-        status: {"description": _FAILURES[status], "content": content, "headers": _headers(status)}
+        status: {"description": _FAILURES[status], "content": content, **_headers(status)}
         for status in (*statuses, 500)
     }
 
@@ -93,13 +90,26 @@ def document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     made["paths"]["/v1/sessions/{session_id}/events"] = {"get": STREAM | _stream_answers()}
     for path, operations in made["paths"].items():
         for operation in operations.values():
-            operation["responses"].pop("422", None)
-            operation["operationId"] = operation["operationId"].split("_v1_")[0].removesuffix("_healthz_get")
+            _tidy(operation)
             if path == "/healthz":
                 operation["security"] = []
     made["components"] = {"schemas": _schemas(), "securitySchemes": _KEYS}
     made["security"] = [{"ApiKey": []}, {"Bearer": []}]
     return made
+
+
+def _tidy(operation: dict[str, Any]) -> None:
+    """Undo what FastAPI adds by itself, and add the examples, whose nulls it would drop."""
+    operation["responses"].pop("422", None)
+    operation["operationId"] = operation["operationId"].split("_v1_")[0].removesuffix("_healthz_get")
+    for parameter in operation.get("parameters", []):
+        choices = parameter["schema"].pop("anyOf", [{}])
+        parameter["schema"] |= choices[0]
+    for response in operation["responses"].values():
+        media = response.get("content", {}).get("application/json", {})
+        name = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if name in examples.ANSWERS:
+            media["example"] = examples.ANSWERS[name]
 
 
 _KEYS = {
@@ -113,9 +123,8 @@ def _schema(name: str) -> dict[str, Any]:
 
 
 def _headers(status: int) -> dict[str, Any]:
-    return (
-        {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}} if status == 429 else {}
-    )
+    wait = {"schema": {"type": "integer"}, "description": "Seconds."}
+    return {"headers": {"Retry-After": wait}} if status == 429 else {}
 
 
 def _stream_answers() -> dict[str, Any]:

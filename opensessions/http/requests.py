@@ -22,7 +22,7 @@ def _user_id(value: str) -> str:
     return printable_id(text_of(value, "user_id"))
 
 
-UserId = Annotated[str, Field(min_length=0, max_length=LONGEST_ID), AfterValidator(_user_id)]
+UserId = Annotated[str, Field(max_length=LONGEST_ID), AfterValidator(_user_id)]
 Contact = Annotated[str, StringConstraints(max_length=320)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
