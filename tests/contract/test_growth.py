@@ -1,0 +1,41 @@
+"""A session does not become dearer with its age."""
+
+from collections.abc import Callable
+
+from opensessions.models import Session
+from opensessions.ports import SessionStore
+from tests.contract.engines import Engine
+from tests.contract.samples import append, create, say, seqs
+
+BATCH = 500
+
+
+def costs(engine: Engine, store: SessionStore, session: Session) -> dict[str, int]:
+    last = session.head.last_seq
+    actions: dict[str, Callable[[], object]] = {
+        "get": lambda: store.get(session.id),
+        "find": lambda: store.find(session.sandbox_id),
+        "latest_events": lambda: store.latest_events(session.id, 50),
+        "events": lambda: store.events(session.id, last - 10, 100),
+        "messages": lambda: store.messages(session.id, 10),
+        "page": lambda: store.page("acme", None, 10, None),
+        "append": lambda: append(store, session, 3),
+    }
+    return {name: engine.cost(store, action) for name, action in actions.items()}
+
+
+def grow(store: SessionStore, session: Session, until: int) -> Session:
+    while session.head.last_seq < until:
+        session = say(store, append(store, session, BATCH), "hello")
+    return session
+
+
+def test_fifty_thousand_events(engine: Engine, store: SessionStore) -> None:
+    session = grow(store, create(store), 10 * BATCH)
+    young = costs(engine, store, session)
+    session = store.get(session.id) or session
+    session = grow(store, session, 50_000)
+    assert seqs(store.events(session.id, 49_990, 99))[:10] == list(range(49_991, 50_001))
+    old = costs(engine, store, session)
+    assert {name: cost for name, cost in old.items() if cost > young[name] * 1.05 + 2} == {}
+    assert seqs(store.events(session.id, 25_000, 3)) == [25_001, 25_002, 25_003]

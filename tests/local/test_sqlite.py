@@ -1,0 +1,126 @@
+"""What is SQLite's alone: the file, its versions, and a writer that is killed."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+
+from opensessions.errors import StoreError
+from opensessions.local.sqlite import SqliteStore
+from tests.contract.samples import START, append, create
+
+WRITER = """
+import sys
+from pathlib import Path
+from opensessions.local.sqlite import SqliteStore
+from tests.contract.samples import append, say
+store = SqliteStore(Path(sys.argv[1]))
+session = store.get(sys.argv[2])
+while True:
+    session = say(store, append(store, session, 7), "hello")
+    print(session.head.last_seq, flush=True)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path)
+    yield store
+    store.close()
+
+
+def test_a_writer_that_is_killed_leaves_whole_commits(path: Path, store: SqliteStore) -> None:
+    """What it was told is stored is stored, and of the commit it died in all or nothing."""
+    session = create(store)
+    for kill_after in (1, 40, 15):
+        command = [sys.executable, "-c", WRITER, str(path), session.id]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout
+            told = [int(writer.stdout.readline()) for _ in range(kill_after)]
+            os.kill(writer.pid, signal.SIGKILL)
+        found = store.get(session.id)
+        assert found and found.head.last_seq >= told[-1] and found.head.last_seq % 7 == 0
+        last = found.head.last_seq
+        assert [event.seq for event in store.events(session.id, 0, 99_999)] == list(range(1, last + 1))
+        assert 0 <= last // 7 - len(store.messages(session.id, 99_999)) <= kill_after
+        assert append(store, found, 7).head.last_seq == last + 7
+        assert store.get(session.id) != found
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_file_is_the_owners_alone(path: Path) -> None:
+    path.touch(mode=0o644)
+    store = SqliteStore(path)
+    create(store)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    store.close()
+    assert modes == {name: 0o600 for name in ("sessions.db", "sessions.db-wal", "sessions.db-shm")}
+
+
+def test_commits_wait_for_the_disk(store: SqliteStore) -> None:
+    with store._database.reading() as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_the_file_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+    with pytest.raises(StoreError, match=r"sessions\.db was written by a newer opensessions .* upgrade"):
+        SqliteStore(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+def test_a_new_file_can_be_opened_by_many_at_once(path: Path) -> None:
+    barrier = Barrier(8)
+    stores: list[SqliteStore] = []
+
+    def open_store() -> None:
+        barrier.wait()
+        stores.append(SqliteStore(path))
+
+    threads = [Thread(target=open_store) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = [create(store) for store in stores]
+    assert len(made) == 8 and all(stores[0].get(session.id) == session for session in made)
+    for store in stores:
+        store.close()
+
+
+def test_a_closed_store_says_so(path: Path, store: SqliteStore) -> None:
+    session = create(store)
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="is closed"):
+        store.get(session.id)
+    assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
+
+
+def test_a_reader_does_not_wait_for_a_writer(store: SqliteStore) -> None:
+    session = create(store)
+    with store._database.writing():
+        assert store.get(session.id) == session
+
+
+def test_what_expired_is_removed(store: SqliteStore) -> None:
+    for minute in range(10):
+        store.count("creates", 60, START.replace(minute=minute))
+    with store._database.reading() as db:
+        assert db.execute("SELECT count(*) FROM counter").fetchone() == (1,)
