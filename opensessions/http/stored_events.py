@@ -15,14 +15,15 @@ _OWN: dict[str, Any] = {
 }
 
 
-def _payloads() -> tuple[type[events.Payload], ...]:
+def payloads() -> tuple[type[events.Payload], ...]:
+    """The classes of `events.AnyEvent`."""
     sandbox, *service = get_args(events.AnyEvent)
     return (*get_args(get_args(sandbox)[0]), *service)
 
 
 def schemas(ref_template: str) -> dict[str, Any]:
     """JSON schemas: `Event`, a union told apart by `type`, and one `…Event` for each type."""
-    stored = tuple(_stored(payload) for payload in _payloads())
+    stored = tuple(_stored(payload) for payload in payloads())
     union: Any = Annotated[stored[0], Field()]
     for cls in stored[1:]:
         union = union | cls
