@@ -1,1 +1,3 @@
-"""What runs inside a sandbox beside the agent. It trusts nobody and nobody trusts it."""
+"""What runs in a sandbox beside the agent. It is a stranger to the service: of `opensessions` it imports the
+wire contract alone.
+"""

@@ -1,0 +1,121 @@
+"""The connection to the agent's program: one long-lived client, started again if it dies."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, Message
+
+log = logging.getLogger(__name__)
+
+
+class AgentLost(Exception):
+    """The agent's program could not be started, or died; the text says why."""
+
+
+class Claude:
+    """`options` makes the options for a given conversation id; `heard` gets every message in order, and None
+    when the program is gone.
+    """
+
+    def __init__(
+        self,
+        options: Callable[[Callable[[str], None], str | None], ClaudeAgentOptions],
+        heard: Callable[[Message | None], Awaitable[None]],
+    ) -> None:
+        self._options, self._heard = options, heard
+        self._client: ClaudeSDKClient | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._words: deque[str] = deque(maxlen=20)
+        self.session_id: str | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None
+
+    @property
+    def last_words(self) -> str:
+        """What the program wrote to standard error last."""
+        return " ".join(self._words)[-500:]
+
+    async def connect(self) -> bool:
+        """Start the program, going on with the earlier conversation if there is one. False: a new one.
+
+        Raises AgentLost.
+        """
+        if self.session_id is not None:
+            with suppress(AgentLost):
+                await self._start(self.session_id)
+                return True
+        await self._start(None)
+        return False
+
+    async def _start(self, resume: str | None) -> None:
+        client = ClaudeSDKClient(self._options(self._words.append, resume))
+        try:
+            await client.connect()
+        except Exception as error:
+            # The SDK raises a bare Exception when the program refuses or never answers its first request.
+            raise AgentLost(f"The agent could not be started: {error} {self.last_words}".strip()) from error
+        self._client = client
+        self._reader = asyncio.create_task(self._read(client))
+
+    async def _read(self, client: ClaudeSDKClient) -> None:
+        try:
+            async for message in client.receive_messages():
+                await self._heard(message)
+        except Exception as error:
+            # Whatever it was, the turn must end and the next message start the program again.
+            log.warning("The agent's program ended: %s", type(error).__name__)
+        finally:
+            self._client = None
+        await self._heard(None)
+        await client.disconnect()
+
+    async def ask(self, text: str, uuid: str) -> None:
+        """Send a prompt; the result that answers it carries `uuid`. Raises AgentLost."""
+
+        async def prompt() -> Any:
+            message = {"role": "user", "content": text}
+            yield {"type": "user", "message": message, "parent_tool_use_id": None, "uuid": uuid}
+
+        if self._client is None:
+            raise AgentLost("The agent is not running.")
+        try:
+            await self._client.query(prompt())
+        except ClaudeSDKError as error:
+            raise AgentLost(f"The agent does not take the prompt: {error}") from error
+
+    async def interrupt(self) -> None:
+        """Ask the program to stop its turn; it may not obey."""
+        if self._client is not None:
+            with suppress(Exception):
+                await self._client.interrupt()
+
+    def kill(self) -> None:
+        """End the program and all that it started, at once."""
+        for pid in descendants(os.getpid()):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def descendants(root: int, proc: Path = Path("/proc")) -> list[int]:
+    """The processes below `root`, parents first, as far as they have not been handed to another parent."""
+    children: dict[int, list[int]] = {}
+    for folder in proc.iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(folder.name))
+    found, left = [], [root]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
+    return found

@@ -1,0 +1,155 @@
+"""The program that runs in a sandbox beside the agent: wiring and lifetime."""
+
+import asyncio
+import base64
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from opensessions import events
+from opensessions.handshake import derived_token
+from sandbox_task import gateway, ports, relays
+from sandbox_task.door import Door
+from sandbox_task.inbox import Inbox
+from sandbox_task.outbox import Outbox
+from sandbox_task.payloads import Secrets
+from sandbox_task.settings import Paths, Settings, first_line, settings, undumpable
+from sandbox_task.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from sandbox_task.agent import Agent
+
+log = logging.getLogger(__name__)
+_FAREWELL = 2.5
+"""Seconds for the last events to leave after SIGTERM or `shutdown`."""
+
+
+def main(paths: Paths = Paths()) -> None:  # noqa: B008
+    """Run until the host, the gateway or SIGTERM says that it is over. Exits with 0."""
+    undumpable()
+    given = settings(os.environ, first_line(0))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _keep_freed_memory()
+    asyncio.run(Worker(given, paths).run())
+    # Threads that wait for the agent's program, or that still import it, must not hold up the end.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+class Worker:
+    def __init__(self, given: Settings, paths: Paths) -> None:
+        self._given, self._paths = given, paths
+        self._own: set[int] = set()
+        self._door = Door(self._own)
+        self._stop = asyncio.Event()
+        self._lost = False
+        self._agent: Agent | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        given = self._given
+        await self._door.listen(given.door_fd, given.door_port)
+        self._around = (
+            await relays.reachable(given.gateway_url, self._own),
+            await relays.reachable(given.egress_url, self._own),
+        )
+        async with gateway.client(given.gateway_url, given.token) as client:
+            self._outbox = Outbox(client, Secrets(_own_tokens(given.token)))
+            await self._outbox.put(events.SandboxReady())
+            self._start(self._outbox.run())
+            self._start(self._read(Inbox(client)))
+            self._start(
+                ports.watch(self._own, self._outbox.put, lambda found: self._outbox.tell(ports=found))
+            )
+            self._listen_for_the_end()
+            await self._stop.wait()
+            await self._end()
+
+    def _start(self, part: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(part)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A part that ends takes the worker with it: the host sees a dead sandbox rather than a deaf one."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, gateway.Revoked):
+            self._lost = True
+        elif error is not None:
+            log.error("A part of the worker failed", exc_info=error)
+        self._stop.set()
+
+    def _listen_for_the_end(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        with suppress(PermissionError):  # not a pipe, so nothing that could break
+            loop.add_reader(0, self._host_spoke)
+
+    def _host_spoke(self) -> None:
+        if os.read(0, 4096) == b"":
+            self._lost = True
+            self._stop.set()
+
+    async def _read(self, inbox: Inbox) -> None:
+        loading = asyncio.create_task(asyncio.to_thread(_agent))
+        async for seq, item in inbox.items():
+            if isinstance(item, events.Assign):
+                await self._assigned(seq, item, await loading)
+            elif isinstance(item, events.Shutdown):
+                self._stop.set()
+            elif self._agent is None:
+                log.warning("Inbox item %d came before an assignment", seq)
+            elif isinstance(item, events.Message):
+                self._agent.ask(seq, item)
+            else:
+                await self._agent.interrupt()
+
+    async def _assigned(self, seq: int, assign: events.Assign, agent: "type[Agent]") -> None:
+        if self._agent is not None:
+            log.warning("Inbox item %d assigns a second time", seq)
+            return
+        self._door.key = assign.door_key
+        around = Surroundings.of(*self._around, self._given.token)
+        put, tell = self._outbox.put, lambda state: self._outbox.tell(state=state)
+        try:
+            self._agent = agent(assign, seq, around, self._paths, put, tell)
+        except ValueError as error:
+            await put(events.Error(message=str(error), code="bad_assignment"))
+            return
+        self._start(self._agent.run())
+
+    async def _end(self) -> None:
+        """Stop the turn, let the last events leave, end the agent; only the latter if nobody listens."""
+        if self._agent is not None:
+            if not self._lost:
+                await self._agent.interrupt()
+            self._agent.kill()
+        if not self._lost:
+            await self._outbox.flush(_FAREWELL)
+
+
+def _agent() -> "type[Agent]":
+    """The agent's module, which takes a second to import: done while the inbox is opened."""
+    from sandbox_task.agent import Agent
+
+    return Agent
+
+
+def _own_tokens(token: str) -> list[str]:
+    """Every form of the worker's token that a payload might hold."""
+    model, egress = derived_token(token, "model"), derived_token(token, "egress")
+    return [token, model, egress, base64.b64encode(f"sandbox:{egress}".encode()).decode()]
+
+
+def _keep_freed_memory() -> None:
+    """Keep glibc from giving every freed buffer back to the kernel: the door would fault it in again."""
+    libc = ctypes.CDLL(None)
+    for name, size in ((-1, 32 << 20), (-3, 4 << 20)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(name, size)
