@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from opensessions.events import Assistant, Result, SessionStarted, TurnComplete
+from opensessions.http.api import create_app
 from opensessions.http.views import SESSION_ID, TIME
 from opensessions.service import Quota
 from tests.fakes import World, open_account, world
@@ -303,8 +304,6 @@ def test_a_page_of_large_events_stays_within_what_can_be_answered(here: World, c
 
 
 def test_a_used_up_quota_says_when_to_come_back(tmp_path: Any) -> None:
-    from opensessions.http.api import create_app
-
     here = world(tmp_path, quota=Quota(live=10, creates=1))
     client = TestClient(create_app(here.service), headers={"X-API-Key": open_account(here.store)})
     created(client)
