@@ -9,6 +9,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable
+from typing import cast
 
 from gateway.dataplane.replies import Reason
 from gateway.dataplane.routes import Connect, ConnectRefused
@@ -52,8 +53,7 @@ class _Knock(asyncio.Protocol):
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

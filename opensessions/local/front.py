@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from typing import cast
 
 _HEAD_LIMIT = 64 * 1024
 _HEAD_SECONDS = 10.0
@@ -35,8 +36,7 @@ class Front(asyncio.Protocol):
         self._late: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._late = asyncio.get_running_loop().call_later(_HEAD_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:

@@ -67,7 +67,7 @@ async def serve(settings: Settings, run: Path, stop: asyncio.Event) -> None:
     public = _public_socket(settings.port)
     sockets, port = Sockets(run), public.getsockname()[1]
     listeners, system = Listeners(), System(settings, sockets, port)
-    egress = await asyncio.start_unix_server(system.egress.serve, sockets.egress)
+    egress = await asyncio.get_running_loop().create_unix_server(system.egress, str(sockets.egress))
     listeners.open(system.sandbox_app, _unix_socket(sockets.gateway))
     if settings.demo:
         listeners.open(demo_model, _unix_socket(sockets.demo))

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 import sandbox_task
 from gateway.egress import EgressProxy
+from gateway.egress_policy import EgressPolicy
 from gateway.grants import SandboxGrant, TokenKind
 from gateway.hub import Hub
 from gateway.inbox import Inbox
@@ -19,6 +20,7 @@ from gateway.model import ModelListeners, ModelProxy
 from gateway.model_upstream import Upstream
 from gateway.previews import Previews
 from gateway.relay import Relay
+from gateway.resolver import SystemResolver
 from gateway.sandbox_side import sandbox_app
 from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
@@ -109,6 +111,7 @@ class System:
         callback_transport: Callable[[ASGIApp], httpx2.AsyncBaseTransport],
     ) -> None:
         self.streams = OpenStreams()
+        self._telling: set[asyncio.Future[httpx2.Response]] = set()
         self.previews = Previews(
             settings.preview_domain,
             find=self.store.find,
@@ -126,7 +129,8 @@ class System:
         )
         relay = Relay(self.testimony.identify, self._callback, self.wake)
         self.sandbox_app = sandbox_app(inbox, relay, self.model)
-        self.egress = EgressProxy(self._authorize)
+        policy = EgressPolicy(settings.egress_allow, own_names=(settings.preview_domain, "localhost"))
+        self.egress = EgressProxy(self._authorize, policy, SystemResolver(), on_refused=self._refused)
         streams = EventStreams(self.service, self.hub, self.streams, allow_query_key=True)
         self.public_app = PublicApp(api.create_app(self.service), streams_app(streams), self._port)
 
@@ -141,10 +145,21 @@ class System:
 
     async def drain(self) -> None:
         """End streams kindly and let model calls finish for a moment."""
-        await asyncio.gather(self.streams.drain(within=1.0), self.model.aclose(deadline=0.5))
+        await asyncio.gather(
+            self.streams.drain(within=1.0),
+            self.model.aclose(deadline=0.5),
+            self.previews.client.shutdown(1.0),
+            self.egress.aclose(),
+        )
 
     def _stopped(self, sandbox_id: str, launch: int, reason: str) -> None:
         self.supervisor.sandbox_stopped(sandbox_id, launch, reason)
+
+    def _refused(self, session_id: str, host: str, reason: str) -> None:
+        notice = {"session_id": session_id, "message": f"{host}: {reason}", "code": "egress_refused"}
+        telling = asyncio.ensure_future(self._callback.post("/callback/v1/notices", json=notice))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     def _door_key(self, sandbox_id: str) -> str:
         return door_key(self._master, sandbox_id)
