@@ -3,9 +3,6 @@
 from opensessions.errors import RateLimited
 from opensessions.models import Changes, Head, Session
 
-NOTHING = Changes()
-"""A commit that changes the session alone."""
-
 _FIXED = ("id", "account", "user_id", "sandbox_id", "created_at")
 
 

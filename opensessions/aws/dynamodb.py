@@ -16,7 +16,7 @@ from opensessions.aws.commit import Commit
 from opensessions.aws.transactions import transact
 from opensessions.errors import NotFound, StoreError
 from opensessions.events import InboxItem, inbox_item
-from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Page, Session
+from opensessions.models import NOTHING, AgentConfig, Changes, Claim, Event, Message, Page, Session
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,7 +50,7 @@ class DynamoStore:
         self,
         before: Session | None,
         after: Session,
-        changes: Changes = commits.NOTHING,
+        changes: Changes = NOTHING,
         *,
         max_live: int | None = None,
     ) -> Session:
@@ -93,7 +93,7 @@ class DynamoStore:
 
     def get(self, session_id: str) -> Session | None:
         for _ in range(_TORN_READS):
-            items = list(self._range(table.session_pk(session_id), "HEAD", "META", 2))
+            items = list(islice(self._range(table.session_pk(session_id), "HEAD", "META", 2), 2))
             if not items:
                 return None
             if session := _joined(items):

@@ -11,7 +11,7 @@ from opensessions import codec, commits
 from opensessions.errors import AlreadyClaimed, NotFound, Stale
 from opensessions.events import InboxItem, inbox_item
 from opensessions.local.database import Database
-from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Page, Session, timestamp
+from opensessions.models import NOTHING, AgentConfig, Changes, Claim, Event, Message, Page, Session, timestamp
 
 CLAIM_SECONDS = 24 * 3600
 _SESSION = "SELECT s.body, h.body FROM session s JOIN head h ON h.session_id = s.id "
@@ -35,7 +35,7 @@ class SqliteStore:
         self,
         before: Session | None,
         after: Session,
-        changes: Changes = commits.NOTHING,
+        changes: Changes = NOTHING,
         *,
         max_live: int | None = None,
     ) -> Session:
