@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.bells import Bell, Bells
+from gateway.rates import Buckets
 from gateway.sse import PING, OpenStreams, Pump, Wire, frame
 from opensessions.errors import InvalidRequest, Unauthorized
 from opensessions.events import Assign, InboxItem
@@ -36,12 +37,13 @@ class Assignments(Protocol):
 
 
 class Inbox:
-    """ASGI app for `PATH`, with the worker's token as Bearer.
+    """ASGI endpoint for `PATH`, with the worker's token as Bearer.
 
-    Each frame's id is the item's number; it starts after `?after=`, but never before the launch's `assign`.
-    `door_key_of(sandbox_id)` goes into `assign`. A sandbox has one inbox: a newer one closes the older. It ends
-    when the token is no longer good, and coming back is 401. `on_connected(session, peer)` is told, in a worker
-    thread and before the first item, the address of whoever opened it; None on a unix socket.
+    Each frame's id is the item's number; it starts after `?after=`, but never before the launch's `assign`,
+    into which `door_key_of(sandbox_id)` goes. A sandbox has one inbox: a newer one closes the older. It ends
+    when the token is no longer good, and coming back is 401. `on_connected(session, peer)` is told, in a
+    worker thread and before the first item, the address of who opened it; None on a unix socket. Opening it
+    over and over is answered 429.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Inbox:
         self._assignments, self._bells, self._open_streams = assignments, bells, open_streams
         self._door_key_of, self._on_connected = door_key_of, on_connected
         self._heartbeat, self._poll_seconds = heartbeat_seconds, poll_seconds
+        self._openings = Buckets(rate=0.5, burst=20)
         self._leaves: dict[str, asyncio.Event] = {}
 
     def route(self) -> Route:
@@ -71,6 +74,7 @@ class Inbox:
         session = await anyio.to_thread.run_sync(self._assignments.identify, token, "worker")
         if session is None:
             raise Unauthorized("The sandbox's token is not known (any more).")
+        self._openings.take(session.sandbox_id)
         after = max(_after(request), session.assign_seq - 1)
         peer = request.client.host if request.client and request.client.host else None
         await anyio.to_thread.run_sync(self._on_connected, session, peer)
@@ -109,7 +113,7 @@ class Inbox:
             await bell.wait(min(self._poll_seconds, max(0.0, self._heartbeat - wire.quiet)))
 
     async def _items(self, session: Session, after: int) -> list[tuple[int, InboxItem]]:
-        # A newer launch may begin between the two reads: what came after the first is left for the next round.
+        # A newer launch may begin between the two reads: what the first did not know of waits for a round.
         known = session.head.inbox_seq
         if known <= after:
             return []

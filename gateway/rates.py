@@ -44,6 +44,29 @@ class Bucket:
         self._level = min(self._burst, self._level + amount)
 
 
+class Buckets:
+    """A bucket for each key; one that is full again is not kept."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._used: dict[str, tuple[Bucket, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def take(self, key: str) -> None:
+        """Take one from the key's bucket. Raises RateLimited."""
+        now = self._clock()
+        known = self._used.pop(key, None)
+        bucket = known[0] if known else Bucket(self._rate, self._burst, self._clock)
+        self._used[key] = bucket, now
+        for oldest, (_, used_at) in list(self._used.items()):
+            if now - used_at < self._burst / self._rate:
+                break
+            del self._used[oldest]
+        bucket.take(1)
+
+
 class Sender:
     """One sandbox's account."""
 

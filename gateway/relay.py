@@ -29,7 +29,6 @@ CALLBACK_PATH = "/callback/v1/events"
 PASSED_ON = frozenset({400, 401, 409, 410, 413, 422, 429})
 """The callback's answers that are meant for the sandbox. All others are faults of ours, and will pass."""
 FORGET_SECONDS = 60.0
-BODY_SECONDS = 10.0
 CALLBACK_SECONDS = 15.0
 
 Identify = Callable[[str, str], Session | None]
@@ -66,7 +65,9 @@ class Relay:
         *,
         rates: Rates | None = None,
         trust_seconds: float = 10.0,
+        body_seconds: float = 10.0,
     ) -> None:
+        self._body_seconds = body_seconds
         self._identify, self._callback, self._wake = identify, callback, wake
         self._rates, self._trust_seconds = rates or Rates(), trust_seconds
         self._known: dict[str, Known] = {}
@@ -78,7 +79,7 @@ class Relay:
         token = bearer(request.headers) or ""
         sender = await self._sender(token)
         with sender.post():
-            body = await _body(request)
+            body = await self._body(request)
             sender.volume.take(len(body))
             try:
                 return await self._ask(token, body)
@@ -104,6 +105,14 @@ class Relay:
         for token, known in list(self._known.items()):
             if known.until < before and not known.sender.under_way:
                 del self._known[token]
+
+    async def _body(self, request: Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await read_body(request)
+        except TimeoutError:
+            detail = f"the body did not arrive within {self._body_seconds:g} s"
+            raise HTTPException(408, detail, {"Connection": "close"}) from None
 
     async def _ask(self, token: str, body: bytes) -> Response:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -134,15 +143,6 @@ def _passed_on(answer: httpx2.Response) -> Response:
     if answer.status_code == 429:
         headers.setdefault("retry-after", "1")
     return Response(answer.content, answer.status_code, headers)
-
-
-async def _body(request: Request) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await read_body(request)
-    except TimeoutError:
-        detail = f"the body did not arrive within {BODY_SECONDS:g} s"
-        raise HTTPException(408, detail, {"Connection": "close"}) from None
 
 
 def _later(fault: str) -> HTTPException:
