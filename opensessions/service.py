@@ -38,6 +38,7 @@ from opensessions.supervisor import Supervisor
 
 RECENT = 100
 """How many messages and events the full session object holds."""
+_PAGES_READ = 10
 
 
 @dataclass(frozen=True, slots=True)

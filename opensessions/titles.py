@@ -4,7 +4,7 @@ import re
 
 _READ = 4096  # a prompt may be long; its first words are what matters
 _TITLE = 60
-_CUT = re.compile(r"\s+(?:with|using)\s|[.!?](?:\s|$)|[\r\n]", re.IGNORECASE)
+_CUT = re.compile(r" (?:with|using) |[.!?](?: |$)", re.IGNORECASE)
 _FRAMEWORKS = {
     "next.js": "nextjs", "nextjs": "nextjs", "sveltekit": "sveltekit", "svelte": "svelte", "nuxt": "nuxt",
     "astro": "astro", "remix": "remix", "vite": "vite", "angular": "angular", "vue": "vue", "react": "react",
@@ -18,9 +18,10 @@ _NAMED = re.compile(
 
 def title(prompt: str) -> str:
     """The prompt's first thought, at most 60 characters: "Build an app with Vite" → "Build an app"."""
-    text = prompt[:_READ].strip()
+    first_line, *_ = prompt[:_READ].strip().splitlines() or [""]
+    text = " ".join(first_line.split())
     cut = _CUT.search(text)
-    text = " ".join((text[: cut.start()] if cut and cut.start() else text).split())
+    text = text[: cut.start()] if cut and cut.start() else text
     if len(text) <= _TITLE:
         return text
     return text[: _TITLE - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"

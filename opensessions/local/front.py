@@ -37,7 +37,7 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._late = asyncio.get_running_loop().call_later(_HEAD_SECONDS, transport.abort)
+        self._late = asyncio.get_running_loop().call_later(_HEAD_SECONDS, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self._read += data
