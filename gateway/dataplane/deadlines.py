@@ -1,4 +1,4 @@
-"""How long anything may take, judged by a look about once a second: no request costs a timer."""
+"""How long anything may take, judged by a look from time to time: no request costs a timer."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ class Limits:
     ``head_seconds`` also bounds the wait for a connection's first request. ``idle_seconds`` is for one that
     has been served; it must exceed the idle timeout of a load balancer in front. ``stall_seconds`` is for
     bytes that do not move while somebody should take or send them. ``linger_seconds`` is how long the rest of
-    a refused upload is read and dropped.
+    a refused upload is read and dropped. ``look_seconds`` is how often all this is looked at.
     """
 
     head_seconds: float = 10.0
@@ -26,6 +26,7 @@ class Limits:
     stall_seconds: float = 120.0
     answer_seconds: float = 600.0
     linger_seconds: float = 5.0
+    look_seconds: float = 1.0
 
 
 def sweep(client: "Client", now: float) -> None:

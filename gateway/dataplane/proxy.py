@@ -67,7 +67,7 @@ class Proxy:
     def welcome(self, client: Client) -> None:
         self._clients.add(client)
         if self._sweeper is None:
-            self._sweeper = self.loop.call_later(1.0, self._sweep)
+            self._sweeper = self.loop.call_later(self.limits.look_seconds, self._sweep)
 
     def farewell(self, client: Client) -> None:
         self._clients.discard(client)
@@ -79,8 +79,9 @@ class Proxy:
         for client in list(self._clients):
             sweep(client, now)
         self._pooled = {route for route in self._pooled if route.sweep(now)}
-        busy = self._clients or self._pooled
-        self._sweeper = self.loop.call_later(1.0, self._sweep) if busy else None
+        self._sweeper = None
+        if self._clients or self._pooled:
+            self._sweeper = self.loop.call_later(self.limits.look_seconds, self._sweep)
 
     async def shutdown(self, seconds: float) -> None:
         """Finish what is under way for at most this long, then cut what is left."""

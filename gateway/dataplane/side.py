@@ -128,7 +128,7 @@ class Side(asyncio.Protocol):
         return waiting + int.from_bytes(queued, "little")
 
     def stalled(self, now: float, seconds: float) -> bool:
-        """Whether ``unsent`` bytes have not moved for this long. To be asked about every second."""
+        """Whether ``unsent`` bytes have not moved for this long. To be asked again and again."""
         unsent = self.unsent()
         if unsent != self._mark[0]:
             self._mark = (unsent, now)
