@@ -75,9 +75,11 @@ class EventStreams:
         allow_query_key: bool,
         render: Render = event_frame,
         heartbeat_seconds: float = 10.0,
+        retry_milliseconds: int = 1000,
     ) -> None:
         self._sessions, self._hub, self._open_streams = sessions, hub, open_streams
-        self._allow_query_key, self._render, self._heartbeat = allow_query_key, render, heartbeat_seconds
+        self._allow_query_key, self._render = allow_query_key, render
+        self._heartbeat, self._retry = heartbeat_seconds, retry(retry_milliseconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -97,7 +99,7 @@ class EventStreams:
         await self._open_streams.respond(receive, send, pump, asyncio.Event())
 
     async def _pump(self, wire: Wire, session: Session, after: int, deltas: bool) -> None:
-        await wire.write(retry(1000))
+        await wire.write(self._retry)
         last_seq, over = session.head.last_seq, False
         with self._hub.watch(session.id, after, last_seq, deltas=deltas) as watcher:
             while not over:
