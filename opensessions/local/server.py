@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from opensessions.errors import LaunchFailed
 from opensessions.local.announcement import announcement
 from opensessions.local.demo_model import demo_model
 from opensessions.local.front import Front
-from opensessions.local.settings import Settings, SettingsError, from_environment
+from opensessions.local.settings import Settings, SettingsError, claim, from_environment
 from opensessions.local.wiring import Sockets, System
 
 log = logging.getLogger(__name__)
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 SWEEP_SECONDS = 5.0
+RECHECK_SECONDS = 5.0
 
 
 class Listener(uvicorn.Server):
@@ -45,6 +46,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._open: list[tuple[Listener, asyncio.Task[None]]] = []
+        self._egress: asyncio.Server | None = None
 
     def open(self, app: ASGIApp, sock: socket.socket, http: Any = HttpToolsProtocol) -> None:
         config = uvicorn.Config(
@@ -54,40 +56,54 @@ class Listeners:
         server = Listener(config)
         self._open.append((server, asyncio.create_task(server.serve([sock]))))
 
+    async def open_inside(self, system: System, sockets: Sockets, *, demo: bool) -> None:
+        """Open what sandboxes reach, and the demo model if it is the one that answers."""
+        loop = asyncio.get_running_loop()
+        self._egress = await loop.create_unix_server(system.egress, str(sockets.egress))
+        self.open(system.sandbox_app, _unix_socket(sockets.gateway))
+        if demo:
+            self.open(demo_model, _unix_socket(sockets.demo))
+
     async def close(self) -> None:
+        if self._egress:
+            self._egress.close()
         for server, _ in self._open:
             server.should_exit = True
         await asyncio.gather(*(serving for _, serving in self._open))
 
 
-async def serve(settings: Settings, run: Path, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then end every sandbox. Raises SettingsError and LaunchFailed at the
-    start.
+async def serve(
+    settings: Settings, run: Path, stop: asyncio.Event, wire: Callable[..., System] = System
+) -> None:
+    """Serve until `stop` is set, then end every sandbox. `run` is an empty folder that nobody else can enter.
+
+    Raises SettingsError and LaunchFailed when it cannot start.
     """
-    public = _public_socket(settings.port)
-    sockets, port = Sockets(run), public.getsockname()[1]
-    listeners, system = Listeners(), System(settings, sockets, port)
-    egress = await asyncio.get_running_loop().create_unix_server(system.egress, str(sockets.egress))
-    listeners.open(system.sandbox_app, _unix_socket(sockets.gateway))
-    if settings.demo:
-        listeners.open(demo_model, _unix_socket(sockets.demo))
-    try:
-        await asyncio.to_thread(system.runtime.check)
-        await asyncio.to_thread(system.supervisor.sweep, FOREVER)
-        listeners.open(system.public_app, public, _front(system))
-        chores = [asyncio.create_task(_sweep(system)), asyncio.create_task(system.previews.watch(5.0))]
-        tune()
-        print(announcement(settings, system.api_key, port), flush=True)
-        await stop.wait()
-        for chore in chores:
-            chore.cancel()
-        await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
-        await asyncio.to_thread(system.supervisor.sweep, FOREVER)
-    finally:
-        await asyncio.to_thread(system.runtime.close)
-        egress.close()
-        await listeners.close()
-        system.store.close()
+    with claim(settings.data_dir), contextlib.closing(_public_socket(settings.port)) as public:
+        sockets, port = Sockets(run), public.getsockname()[1]
+        listeners, system = Listeners(), wire(settings, sockets, port)
+        try:
+            await listeners.open_inside(system, sockets, demo=settings.demo)
+            await asyncio.to_thread(system.runtime.check)
+            await asyncio.to_thread(system.supervisor.sweep, FOREVER)
+            listeners.open(system.public_app, public, _front(system))
+            tune()
+            print(announcement(settings, system.api_key, port), flush=True)
+            await _until(stop, _sweep(system), system.previews.watch(RECHECK_SECONDS))
+            await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
+            await asyncio.to_thread(system.supervisor.sweep, FOREVER)
+        finally:
+            await asyncio.to_thread(system.runtime.close)
+            await listeners.close()
+            system.store.close()
+
+
+async def _until(stop: asyncio.Event, *chores: Coroutine[Any, Any, None]) -> None:
+    running = [asyncio.create_task(chore) for chore in chores]
+    await stop.wait()
+    for chore in running:
+        chore.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def _front(system: System) -> Callable[..., Front]:
@@ -128,9 +144,10 @@ async def _main() -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    settings = from_environment()
     run = Path(tempfile.mkdtemp(prefix="opensessions-"))
     try:
-        await serve(from_environment(), run, stop)
+        await serve(settings, run, stop)
     finally:
         shutil.rmtree(run, ignore_errors=True)
 

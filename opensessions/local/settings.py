@@ -1,10 +1,12 @@
 """What `make run` reads from its environment, once, and the secrets that it keeps in its data directory."""
 
+import fcntl
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from opensessions import tokens
 
@@ -15,8 +17,8 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`port` 0 lets the system choose. `model_url` is any server that speaks the Anthropic Messages API; without
-    it and `anthropic_api_key` the built-in demo model plays. `egress_allow` None means any public host.
+    """`port` 0 lets the system choose. `model_url` is any server that speaks the Anthropic Messages API;
+    without it and `anthropic_api_key` the demo model plays. `egress_allow` None means any public host.
     """
 
     port: int
@@ -91,3 +93,19 @@ def kept_secret(file: Path, make: Callable[[], str]) -> str:
         file.touch(mode=0o600, exist_ok=False)
         file.write_text(make())
     return file.read_text().strip()
+
+
+def claim(data_dir: Path) -> BinaryIO:
+    """Make the data directory this process's own until the returned file is closed.
+
+    Raises SettingsError when another server has it: two would each end the other's sandboxes.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (data_dir / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        reason = f"A server already runs on {data_dir}; stop it, or set OPENSESSIONS_DATA_DIR to another."
+        raise SettingsError(reason) from None
+    return lock

@@ -76,7 +76,6 @@ class System:
         port: int,
         callback_transport: Callable[[ASGIApp], httpx2.AsyncBaseTransport] = httpx2.ASGITransport,
     ) -> None:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         master = kept_secret(settings.data_dir / "master.key", lambda: secrets.token_hex(32))
         self.api_key = settings.api_key or kept_secret(settings.data_dir / "api.key", tokens.api_key)
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)

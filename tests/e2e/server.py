@@ -57,6 +57,7 @@ class Server:
         }
         own |= {"OPENSESSIONS_DATA_DIR": str(self.data / "data"), **self.environment}
         log = (self.data / "server.log").open("ab")
+        self._began = log.tell()
         if self.user is not None:
             os.chown(self.data, self.user, self.user)
         self.process = subprocess.Popen(
@@ -71,9 +72,10 @@ class Server:
         return self
 
     def _announced(self) -> str | None:
-        text = self.log()
-        assert self.process.poll() is None, text
-        found = re.findall(r"http://127\.0\.0\.1:\d+", text.rsplit("opensessions is starting", 1)[-1])
+        over = self.process.poll() is not None
+        text = (self.data / "server.log").read_bytes()[self._began :].decode(errors="replace")
+        assert not over, text
+        found = re.findall(r"http://127\.0\.0\.1:\d+", text)
         return found[0] if found else None
 
     def log(self) -> str:

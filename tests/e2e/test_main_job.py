@@ -19,7 +19,8 @@ def words(events: list[dict[str, Any]]) -> str:
 def test_the_answer_to_the_documented_request(server: Server) -> None:
     session = server.create()
     assert list(session)[:10] == [
-        "id", "status", "sandboxId", "previewUrl", "project", "messages", "events", "userId", "createdAt", "updatedAt",
+        "id", "status", "sandboxId", "previewUrl", "project", "messages", "events",
+        "userId", "createdAt", "updatedAt",
     ]  # fmt: skip
     assert re.fullmatch(r"session_[0-9a-f]{32}", session["id"])
     assert re.fullmatch(r"sb-[0-9a-f]{32}", session["sandboxId"])

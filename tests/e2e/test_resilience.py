@@ -1,0 +1,143 @@
+"""What is cut, killed and restarted, and what nobody may notice of it."""
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.e2e.server import KEY, Server, until
+
+
+def family(server: Server) -> list[psutil.Process]:
+    """All processes below the server."""
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def seqs(events: list[dict[str, Any]]) -> list[int]:
+    return [event["seq"] for event in events]
+
+
+def test_kill_9_in_the_middle_of_a_turn(fresh: Server) -> None:
+    session = fresh.create("sleep 600")
+    before = fresh.events(session, "assistant")
+    processes = family(fresh)
+    assert processes
+    fresh.stop(signal.SIGKILL)
+    until(lambda: gone(processes), 2)
+
+    fresh.start()
+    failed = until(lambda: (now := fresh.get(session))["status"] == "error" and now)
+    after = fresh.events(session, "error")
+    assert after[: len(before)] == before
+    assert seqs(after) == list(range(1, len(after) + 1))
+    assert "lost" in after[-1]["message"]
+
+    events = fresh.turn(failed, "run: echo back again")
+    assert "back again" in json.dumps(events)
+    assert seqs(fresh.events(session, "turn_complete"))[-1] == events[-1]["seq"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_sandbox_and_exits_0(fresh: Server, how: signal.Signals) -> None:
+    session = fresh.create("sleep 600")
+    fresh.events(session, "assistant")
+    processes = family(fresh)
+    with fresh.http.stream("GET", f"/v1/sessions/{session['id']}/events") as stream:
+        next(stream.iter_lines())
+        fresh.process.send_signal(how)
+        assert fresh.process.wait(5) == 0, fresh.log()
+    assert gone(processes)
+
+
+def test_a_second_server_on_the_same_data_says_so(fresh: Server) -> None:
+    second = Server(fresh.data)
+    with pytest.raises(AssertionError, match="already runs"):
+        second.start()
+    assert fresh.http.get("/healthz").status_code == 200
+
+
+async def cut_and_resume(server: Server, session: dict[str, Any], cuts: int, **query: str) -> list[int]:
+    """Read the stream, hanging up after a few events at a time, and return every number that came."""
+    seen: list[int] = []
+    path = f"/v1/sessions/{session['id']}/events"
+    async with httpx2.AsyncClient(base_url=server.url, headers={"X-API-Key": KEY}, timeout=30) as http:
+        for cut in range(cuts + 1):
+            patience = random.randint(1, 2) if cut < cuts else 10_000
+            headers = {"Last-Event-ID": str(seen[-1])} if seen else {}
+            async with http.stream("GET", path, params=query, headers=headers) as answer:
+                if answer.status_code == 204:
+                    break
+                async for line in answer.aiter_lines():
+                    if line.startswith("data: {") and '"seq"' in line:
+                        seen.append(json.loads(line[6:])["seq"])
+                        patience -= 1
+                        if not patience:
+                            break
+    return seen
+
+
+@pytest.mark.parametrize("query", [{}, {"after": "0"}], ids=["resume", "resume-beside-after-0"])
+def test_a_client_that_is_cut_off_50_times_sees_every_event_once(
+    server: Server, query: dict[str, str]
+) -> None:
+    session = server.create()
+    for text in ("Make the header blue", "call it Chores", "dark mode"):
+        server.send(session, text)
+
+    async def watch() -> list[int]:
+        watching = asyncio.create_task(cut_and_resume(server, session, 50, **query))
+        await asyncio.to_thread(until, lambda: server.get(session)["status"] == "ready", 60)
+        await asyncio.to_thread(server.delete, session)
+        return await watching
+
+    assert asyncio.run(watch()) == list(range(1, server.get(session)["lastSeq"] + 1))
+
+
+def test_two_hundred_clients_watch_one_session(server: Server) -> None:
+    session = server.create()
+
+    async def watch() -> list[list[int]]:
+        watching = [asyncio.create_task(cut_and_resume(server, session, 0)) for _ in range(200)]
+        await asyncio.to_thread(until, lambda: server.get(session)["status"] == "ready", 60)
+        await asyncio.to_thread(server.delete, session)
+        return await asyncio.gather(*watching)
+
+    seen = asyncio.run(watch())
+    assert all(numbers == list(range(1, server.get(session)["lastSeq"] + 1)) for numbers in seen)
+
+
+def test_delete_leaves_no_process_of_the_sandbox(fresh: Server) -> None:
+    idle = set(family(fresh))
+    session = fresh.create("sleep 600")
+    fresh.events(session, "assistant")
+    processes = [p for p in family(fresh) if p not in idle]
+    assert any("claude" in " ".join(_command(p)) for p in processes)
+    fresh.delete(session)
+    assert gone(processes)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def test_settings_that_are_wrong_are_named(tmp_path: Path) -> None:
+    for name, value in (
+        ("PORT", "eighty"),
+        ("OPENSESSIONS_API_KEY", "short"),
+        ("OPENSESSIONS_MODEL_URL", "ftp://x"),
+    ):
+        with pytest.raises(AssertionError, match=name):
+            Server(tmp_path, environment={name: value}).start()
