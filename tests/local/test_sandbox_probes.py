@@ -1,0 +1,365 @@
+"""What a hostile program inside tries, with the server as root and as a plain user. The numbers are those of
+the threat model: a probe passes when it is refused and the host is unchanged.
+"""
+
+import os
+import pty
+import secrets
+import select
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.local.hosts import MODES, REPOSITORY, Host, Inside, hosting, new_id
+
+CANARY = f"canary-{secrets.token_hex(16)}"
+TOKEN = f"token-{secrets.token_hex(16)}"
+
+
+@pytest.fixture(scope="module", params=MODES)
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    with hosting(request.param, environment={"ANTHROPIC_API_KEY": CANARY}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def inside(host: Host) -> Inside:
+    return host.launch(token=TOKEN)
+
+
+def system_calls(inside: Inside, *calls: tuple[int, ...]) -> list[str]:
+    """The error of each x86-64 system call, given as number and arguments; "0" when it was let through."""
+    program = f"""
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+for number, *arguments in {calls!r}:
+    result = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(each) for each in arguments])
+    print(errno.errorcode[ctypes.get_errno()] if result < 0 else 0)
+"""
+    status, output = inside.python(program)
+    assert status == 0, output
+    return output.split()
+
+
+on_x86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")
+
+
+def test_i01_c2_process_1_shows_nothing_of_the_server(inside: Inside) -> None:
+    _, output = inside.run(
+        "cat /proc/1/environ /proc/1/cmdline | tr '\\0' '\\n'; env; cat /proc/[0-9]*/environ"
+    )
+    assert CANARY not in output and TOKEN not in output and str(inside.host.folder) not in output
+    assert inside.run("wc -c </proc/1/environ")[1].strip() == "0"
+
+
+def test_i01_h1_no_secret_in_the_hosts_process_list(inside: Inside) -> None:
+    for process in inside.processes:
+        words = " ".join(process.cmdline()) + str(process.environ())
+        assert TOKEN not in words and CANARY not in words
+    assert {len(process.environ()) for process in inside.processes[:2]} == {0}
+
+
+def test_i02_no_memory_inside_holds_a_token(inside: Inside) -> None:
+    program = f"""
+import os, re
+secrets = [part[::-1].encode() for part in ({CANARY[::-1]!r}, {TOKEN[::-1]!r})]
+own = os.getpid()
+for pid in [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != own]:
+    for name in ("environ", "cmdline", "maps"):
+        try: data = open(f"/proc/{{pid}}/{{name}}", "rb").read()
+        except OSError: continue
+        if any(secret in data for secret in secrets): print("found in", pid, name)
+    try:
+        maps, memory = open(f"/proc/{{pid}}/maps").read(), open(f"/proc/{{pid}}/mem", "rb")
+    except OSError: continue
+    for line in maps.splitlines():
+        first, last = (int(word, 16) for word in line.split()[0].split("-"))
+        try:
+            memory.seek(first); data = memory.read(last - first)
+        except (OSError, ValueError, OverflowError): continue
+        if any(secret in data for secret in secrets): print("found in memory of", pid)
+print("read")
+"""
+    assert inside.python(program) == (0, "read\n")
+
+
+def test_i04_c1_mounts_cannot_be_made_writable(inside: Inside) -> None:
+    name = f"canary-{secrets.token_hex(8)}"
+    for place in ("/usr", "/opt/opensessions", "/", "/etc", sys.prefix):
+        script = f"mount -o remount,rw,bind {place}; mount -t tmpfs none {place}; touch {place}/{name}"
+        assert inside.run(script)[0] != 0
+    assert not list(Path("/usr").glob(name)) and not list(Path(sys.prefix).glob(name))
+
+
+def test_i05_c1_the_machines_settings_are_closed(inside: Inside) -> None:
+    before = Path("/proc/sys/kernel/core_pattern").read_text()
+    for name in (
+        "sys/kernel/core_pattern",
+        "sys/kernel/printk_ratelimit_burst",
+        "sysrq-trigger",
+        "sys/vm/drop_caches",
+    ):
+        assert inside.run(f"echo 1 >/proc/{name}")[0] != 0
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
+
+
+def test_i06_c1_no_rights_inside_and_a_user_of_its_own_outside(inside: Inside) -> None:
+    lines = dict(line.split(":\t", 1) for line in inside.run("cat /proc/self/status")[1].splitlines())
+    assert [lines[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")] == ["0" * 16] * 5
+    assert lines["NoNewPrivs"] == "1" and lines["Seccomp"] == "2"
+    other = inside.host.launch()
+    users = [{process.uids().real for process in each.processes} for each in (inside, other)]
+    assert all(len(each) == 1 and 0 not in each for each in users)
+    if inside.host.mode == "root":
+        assert users[0] != users[1]
+        groups = (
+            Path(f"/proc/{inside.processes[0].pid}/status").read_text().split("Groups:")[1].split("\n")[0]
+        )
+        assert not groups.split()
+    host_file = inside.host.folder / "workspaces" / inside.id / "planted"
+    inside.run("cp /usr/bin/id /workspace/planted; chmod 4755 /workspace/planted")
+    assert host_file.stat().st_uid in users[0]
+
+
+def test_c1_users_stay_with_their_files_over_a_restart() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with hosting("root") as first:
+        ids = [new_id() for _ in range(3)]
+        owners = {}
+        for sandbox_id in ids:
+            first.launch(sandbox_id).run("touch /workspace/mine")
+            owners[sandbox_id] = (first.folder / "workspaces" / sandbox_id / "mine").stat().st_uid
+        first.kill()
+        for name in ("gateway.sock", "egress.sock"):
+            (first.folder / name).unlink()
+        second = Host("root", first.folder)
+        try:
+            for sandbox_id in reversed(ids):
+                assert second.launch(sandbox_id).run("echo x >>/workspace/mine")[0] == 0
+            stranger = second.launch()
+            stranger.run("touch /workspace/mine")
+            assert (second.folder / "workspaces" / stranger.id / "mine").stat().st_uid not in owners.values()
+            for sandbox_id, owner in owners.items():
+                assert (second.folder / "workspaces" / sandbox_id).stat().st_uid == owner
+        finally:
+            second.close()
+
+
+def test_i07_no_new_namespaces(inside: Inside) -> None:
+    for script in (
+        "unshare -U true",
+        "unshare -Urm true",
+        "unshare -n true",
+        "chroot / true",
+        "nsenter -t 1 -m true",
+    ):
+        assert inside.run(script)[0] != 0, script
+    assert inside.run("bwrap --ro-bind / / true")[0] != 0
+
+
+@on_x86
+def test_i07_h14_namespaces_by_system_call(inside: Inside) -> None:
+    new_user, sigchld = 0x10000000, 17
+    calls = (
+        (272, new_user),
+        (56, new_user | sigchld, 0, 0, 0, 0),
+        (435, 0, 0),
+        (308, 0, 0),
+        (161, 0),
+        (165, 0, 0, 0, 0, 0),
+    )
+    assert system_calls(inside, *calls) == ["EPERM", "EPERM", "ENOSYS", "EPERM", "EPERM", "EPERM"]
+
+
+@on_x86
+def test_i08_i09_h14_refused_system_calls(inside: Inside) -> None:
+    calls = (
+        (250, 0, -3),
+        (248, 0, 0, 0, 0, 0),
+        (249, 0, 0, 0, 0),
+        (425, 1, 0),
+        (321, 0, 0, 0),
+        (323, 0),
+        (298, 0, 0, 0, 0, 0),
+    )
+    assert system_calls(inside, *calls) == ["EPERM"] * len(calls)
+    others = ((101, 0, 0, 0, 0), (310, 1, 0, 0, 0, 0, 0), (438, 0, 0, 0), (1 << 30 | 272, 0))
+    assert system_calls(inside, *others) == ["EPERM", "EPERM", "EPERM", "ENOSYS"]
+
+
+def test_i10_socket_families(inside: Inside) -> None:
+    program = """
+import errno, socket
+for family in (40, 38, 17, 44, 2, 10, 1):
+    try:
+        socket.socket(family, socket.SOCK_STREAM if family != 17 else socket.SOCK_RAW).close()
+        print("ok")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+    assert inside.python(program)[1].split() == ["EAFNOSUPPORT"] * 4 + ["ok"] * 3
+
+
+def test_i11_h15_no_terminal_to_type_into(host: Host) -> None:
+    """The server runs at a terminal; what is typed there by TIOCSTI would be run by its shell."""
+    program = """
+import fcntl, os
+try:
+    tty = os.open("/dev/tty", os.O_RDWR)
+except OSError as error:
+    print("no tty", error.errno); raise SystemExit
+for letter in b"touch /tmp/typed\\n":
+    fcntl.ioctl(tty, 0x5412, bytes([letter]))
+print("typed")
+"""
+    controller, terminal = pty.openpty()
+    try:
+        with at_terminal(terminal), hosting(host.mode) as other:
+            inside = other.launch()
+            assert inside.python(program)[1].startswith("no tty")
+            assert inside.processes[-1].terminal() is None
+            assert not select.select([controller], [], [], 0)[0]
+    finally:
+        os.close(controller)
+        os.close(terminal)
+
+
+class at_terminal:
+    """The standard error of what is started within is a terminal."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+
+    def __enter__(self) -> None:
+        self._saved = os.dup(2)
+        os.dup2(self._terminal, 2)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+
+
+def test_i13_the_hosts_files_are_absent(inside: Inside) -> None:
+    other = inside.host.launch()
+    other.run("echo secret >/workspace/secret")
+    folder = inside.host.folder
+    absent = [
+        "/etc/shadow",
+        "/root",
+        "/home",
+        "/var",
+        "/sys",
+        "/boot",
+        "/mnt",
+        "/srv",
+        "/opt/hostedtoolcache",
+    ]
+    absent += [
+        str(folder),
+        str(folder / "workspaces"),
+        str(REPOSITORY / "pyproject.toml"),
+        str(Path.home() / ".ssh"),
+    ]
+    assert inside.run("; ".join(f"test ! -e {path} || echo {path}" for path in absent)) == (0, "")
+    assert inside.run("ls /")[1].split() == sorted(
+        {
+            "bin",
+            "dev",
+            "etc",
+            "lib",
+            "opt",
+            "proc",
+            "run",
+            "sbin",
+            "tmp",
+            "usr",
+            "workspace",
+            Path(sys.prefix).parts[1],
+        }
+        | {path.name for path in Path("/").glob("lib*")}
+    )
+    assert inside.run("cat /etc/passwd")[1].count("\n") == 1
+
+
+def test_i14_loopback_abstract_sockets_and_daemons_are_out_of_reach(inside: Inside) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as api, socket.socket(socket.AF_UNIX) as abstract:
+        name = f"\0{CANARY}-abstract"
+        abstract.bind(name)
+        abstract.listen()
+        program = f"""
+import socket
+for family, address in ((2, ("127.0.0.1", {api.getsockname()[1]})), (1, {name!r}), (1, "/run/docker.sock"),
+                        (1, "/run/dbus/system_bus_socket"), (1, "/var/run/docker.sock")):
+    with socket.socket(family) as each:
+        print(each.connect_ex(address))
+"""
+        assert all(int(word) > 0 for word in inside.python(program)[1].split())
+
+
+def test_i15_no_route_and_no_names(inside: Inside) -> None:
+    program = """
+import socket, time
+begun = time.monotonic()
+for family, kind, address in ((2, 1, ("192.0.2.1", 443)), (2, 2, ("192.0.2.1", 53)),
+                              (10, 1, ("2001:db8::1", 443)), (2, 1, ("169.254.169.254", 80))):
+    with socket.socket(family, kind) as each:
+        print(each.connect_ex(address))
+try: socket.getaddrinfo("example.com", 80)
+except OSError: print(1)
+assert time.monotonic() - begun < 2
+"""
+    status, output = inside.python(program)
+    assert status == 0 and len(output.split()) == 5 and "0" not in output.split(), output
+
+
+def test_i38_c3_nothing_that_a_sandbox_made_is_opened_by_the_host(inside: Inside) -> None:
+    before = os.lstat(inside.door)
+    script = (
+        "rm -f /run/gateway.sock /run/egress.sock; ln -sf /run/docker.sock /run/gateway.sock; mv /run /run2"
+    )
+    assert inside.run(script)[0] != 0
+    assert inside.run("stat -c %F /run/gateway.sock /run/egress.sock")[1] == "socket\nsocket\n"
+    assert inside.run(f"test -e {inside.door}")[0] != 0
+    after = os.lstat(inside.door)
+    assert (after.st_ino, after.st_dev) == (before.st_ino, before.st_dev)
+    assert Path(inside.door).parent == inside.host.folder / "run"
+
+
+def test_i38_c3_only_the_door_is_inherited(host: Host) -> None:
+    script = "exec >/workspace/found; for each in /proc/$$/fd/* /proc/1/fd/*; do readlink $each; done"
+    with hosting(host.mode, command=["/usr/bin/bash", "-c", script]) as other:
+        sandbox_id = new_id()
+        other.call("launch", sandbox_id, 1, "token")
+        assert "ended with status" in other.stopped.get(timeout=20)[2]
+        found = (other.folder / "workspaces" / sandbox_id / "found").read_text().split()
+    kinds = [target.split(":")[0] for target in found if target != "/workspace/found"]
+    assert sorted(kinds) == ["anon_inode", *["pipe"] * 5, "socket"]
+
+
+def test_h15_standard_streams_are_pipes_of_a_session_of_their_own(inside: Inside) -> None:
+    assert inside.run("readlink /proc/1/fd/0 /proc/1/fd/1 /proc/1/fd/2 | grep -vc ^pipe:")[1] == "0\n"
+    server = os.getsid(inside.host.process.pid)
+    assert all(os.getsid(process.pid) != server for process in inside.processes)
+
+
+def test_c4_links_planted_in_a_workspace_lead_nowhere(host: Host) -> None:
+    """Another start, the measuring and the removal all meet them."""
+    inside = host.launch()
+    victim = host.folder / "victim"
+    victim.mkdir()
+    (victim / "file").write_text("untouched")
+    for path in (victim, victim / "file"):
+        os.chown(path, *(2 * [inside.processes[0].uids().real]))
+    for number, target in enumerate((victim, "/etc/passwd", "/proc/self/environ", "../.."), 2):
+        links = "; ".join(f"ln -s {target} {name}" for name in ("home", "link", ".cache"))
+        inside.run(f"cd /workspace; rm -rf home link .cache; {links}")
+        inside = host.launch(inside.id, number)
+        assert inside.run("true")[0] == 0
+    host.call("remove", inside.id)
+    assert [path.name for path in victim.iterdir()] == ["file"] and (
+        victim / "file"
+    ).read_text() == "untouched"
