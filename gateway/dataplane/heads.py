@@ -203,10 +203,9 @@ def _judge_response(response: Response, old: bool, method: bytes) -> None:
     response.named = _tokens(connection) if connection else _NONE
     response.keep_alive = b"keep-alive" in response.named if old else b"close" not in response.named
     response.upgrade = seen.get(b"upgrade", b"")
-    status = response.status
+    status, length = response.status, _length(seen, old, TO_THE_END)
     if status < 200 or status == 204:
         return
-    length = _length(seen, old, TO_THE_END)
     if length >= 0:
         response.declared = seen[b"content-length"]
     bodiless = method == b"HEAD" or status == 304
