@@ -1,14 +1,18 @@
 """The SQLite file of the local store: its schema, and who may use which connection when."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
 from opensessions.errors import StoreError
 
 SCHEMA_VERSION = 1
+
+PATIENCE = 30.0
+"""Seconds to wait for another process that writes."""
 
 _SCHEMA = """
 CREATE TABLE session (
@@ -49,9 +53,15 @@ class Database:
         self._closed = False
         self._pool = Lock()
         self._writer = Lock()
-        path.touch(mode=0o600)
+        with suppress(FileExistsError):
+            path.touch(mode=0o600, exist_ok=False)
         path.chmod(0o600)
-        self._create_schema()
+        try:
+            self._switch_to_wal()
+            self._create_schema()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Idempotent. What other threads are still doing ends well; what they begin after it fails."""
@@ -89,8 +99,9 @@ class Database:
                 raise StoreError(f"The store {self._path} is closed.")
             if self._idle:
                 return self._idle.pop()
-        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection = sqlite3.connect(
+            self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
@@ -101,19 +112,28 @@ class Database:
                 return
         connection.close()
 
+    def _switch_to_wal(self) -> None:
+        """Once for a file. Of several who do it at once SQLite lets some fail without waiting its timeout."""
+        deadline = time.monotonic() + PATIENCE
+        with self.reading() as connection:
+            while True:
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    return
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                        raise
+                time.sleep(0.01)
+
     def _create_schema(self) -> None:
-        try:
-            with self.writing() as connection:
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version > SCHEMA_VERSION:
-                    raise StoreError(
-                        f"{self._path} was written by a newer opensessions (schema {version}, this one knows "
-                        f"{SCHEMA_VERSION}): upgrade opensessions, or choose another data folder."
-                    )
-                if version == 0:
-                    for statement in _SCHEMA.split(";"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        except BaseException:
-            self.close()
-            raise
+        with self.writing() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"{self._path} was written by a newer opensessions (schema {version}, this one knows "
+                    f"{SCHEMA_VERSION}): upgrade opensessions, or choose another data folder."
+                )
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

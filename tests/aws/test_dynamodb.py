@@ -262,8 +262,13 @@ def test_keys_that_are_left_out_are_asked_for_again(engine: DynamoEngine, store:
         answer = method(RequestItems={name: {**wanted, "Keys": keys[::2]}})
         return {**answer, "UnprocessedKeys": {name: {**wanted, "Keys": keys[1::2]}}}
 
+    requests = engine.client.requests
     page = faulty(engine, half, half, operation="batch_get_item").page("acme", None, 60, None)
     assert page.sessions == made[::-1]
+    assert [name for name, _ in requests if name != "transact_write_items"] == [
+        "query",
+        *["batch_get_item"] * 3,
+    ]
 
 
 # ---- half done ----

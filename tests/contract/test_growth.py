@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from opensessions.models import Session
+from opensessions.models import Changes, Message, Session
 from opensessions.ports import SessionStore
 from tests.contract.engines import Engine
-from tests.contract.samples import append, create, say, seqs
+from tests.contract.samples import START, append, create, events, say, seqs, with_head
 
 BATCH = 500
 
@@ -25,8 +25,13 @@ def costs(engine: Engine, store: SessionStore, session: Session) -> dict[str, in
 
 
 def grow(store: SessionStore, session: Session, until: int) -> Session:
+    """Beside another session, which talks the more."""
     while session.head.last_seq < until:
-        session = say(store, append(store, session, BATCH), "hello")
+        batch = events(session, BATCH)
+        said = Message(id=batch[0].id, role="assistant", content="hello", created_at=START)
+        after = with_head(session, last_seq=batch[-1].seq)
+        session = store.commit(session, after, Changes(events=batch, messages=(said,)))
+    say(store, create(store, account="other"), *["hello"] * (until // 600))
     return session
 
 

@@ -6,9 +6,10 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier
 
 import pytest
 
@@ -85,23 +86,32 @@ def test_the_file_of_a_newer_version_is_refused_and_left_alone(path: Path) -> No
         assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
-def test_a_new_file_can_be_opened_by_many_at_once(path: Path) -> None:
+def test_a_new_file_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
     barrier = Barrier(8)
-    stores: list[SqliteStore] = []
 
-    def open_store() -> None:
+    def open_store(path: Path) -> SqliteStore:
         barrier.wait()
-        stores.append(SqliteStore(path))
+        return SqliteStore(path)
 
-    threads = [Thread(target=open_store) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    made = [create(store) for store in stores]
-    assert len(made) == 8 and all(stores[0].get(session.id) == session for session in made)
-    for store in stores:
-        store.close()
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            stores = list(threads.map(open_store, [tmp_path / f"{number}.db"] * 8))
+            made = [create(store) for store in stores]
+            assert all(stores[0].get(session.id) == session for session in made)
+            for store in stores:
+                store.close()
+
+
+def test_an_append_writes_the_head_and_the_events_alone(store: SqliteStore) -> None:
+    session = create(store)
+    statements: list[str] = []
+    with store._database.reading() as db:
+        db.set_trace_callback(statements.append)
+    append(store, session, 2)
+    with store._database.reading() as db:
+        db.set_trace_callback(None)
+    heads = [" ".join(statement.split()[:3]) for statement in statements]
+    assert heads == ["BEGIN IMMEDIATE", "UPDATE head SET", *["INSERT INTO event"] * 2, "COMMIT"]
 
 
 def test_a_closed_store_says_so(path: Path, store: SqliteStore) -> None:
