@@ -155,7 +155,8 @@ async def _main() -> None:
 def main() -> int:
     """Run until SIGTERM or Ctrl-C. Exit status 0, or 1 with a sentence on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    for noisy in ("httpx2", "uvicorn"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     print("opensessions is starting", flush=True)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
