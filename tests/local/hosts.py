@@ -23,6 +23,12 @@ REPOSITORY = Path(__file__).parents[2]
 PLAIN_UID = 54321
 MODES = ("root", "plain")
 PATIENCE = 30.0
+AT_TERMINAL = """
+import fcntl, os, runpy, termios
+os.setsid()
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+runpy.run_module("tests.local.sandbox_host", run_name="__main__")
+"""
 
 
 class Inside:
@@ -60,9 +66,11 @@ class Inside:
 
 
 class Host:
-    """A server of sandboxes. `environment` is its environment, which no sandbox may see."""
+    """A server of sandboxes. `environment` is its environment, which no sandbox may see; `terminal` a
+    terminal's descriptor that it is started from.
+    """
 
-    def __init__(self, mode: str, folder: Path, **config: Any) -> None:
+    def __init__(self, mode: str, folder: Path, terminal: int | None = None, **config: Any) -> None:
         self.mode, self.folder = mode, folder
         plain = mode == "plain" and os.geteuid() == 0
         if plain:
@@ -70,11 +78,16 @@ class Host:
         user: dict[str, Any] = {"user": PLAIN_UID, "group": PLAIN_UID, "extra_groups": []} if plain else {}
         environment = {"PATH": os.environ["PATH"], **config.pop("environment", {})}
         self.process = subprocess.Popen(
-            [sys.executable, "-B", "-m", "tests.local.sandbox_host"],
+            [
+                sys.executable,
+                "-B",
+                *(["-c", AT_TERMINAL] if terminal else ["-m", "tests.local.sandbox_host"]),
+            ],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=terminal,
             text=True,
             **user,
         )

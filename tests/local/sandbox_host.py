@@ -18,8 +18,7 @@ from opensessions.ports import Launch
 # Stands in for the worker: whoever comes through the door sends a shell script and gets its output.
 AGENT = """
 import ctypes, json, os, socket, subprocess, sys, threading
-if "dumpable" not in sys.argv:
-    ctypes.CDLL(None).prctl(4, 0)
+ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE, as the worker does
 token = json.loads(sys.stdin.readline())["token"]
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(3)), daemon=True).start()
 door = socket.socket(fileno=int(os.environ["DOOR_FD"]))

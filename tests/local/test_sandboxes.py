@@ -130,6 +130,7 @@ def test_i41_kill_of_the_server_leaves_no_process() -> None:
                 pass
 
 
+@pytest.mark.timeout(180)
 def test_h16_a_sandbox_outlives_the_thread_that_asked_for_it(host: Host) -> None:
     """The shortened form: the thread is gone before the launch returns. OPENSESSIONS_SLOW_TESTS=1 waits the
     two minutes in which idle pool threads are ended.
