@@ -9,7 +9,7 @@ import httpx2
 from starlette.responses import PlainTextResponse
 
 from gateway.hub import Hub
-from gateway.inbox import Inbox
+from gateway.inbox import Assignments, Inbox
 from gateway.relay import Relay
 from gateway.sandbox_side import sandbox_app
 from gateway.sse import OpenStreams
@@ -71,13 +71,14 @@ async def sandbox_side(
     transport: Callable[[httpx2.ASGITransport], httpx2.AsyncBaseTransport] = lambda real: real,
     heartbeat_seconds: float = 10.0,
     poll_seconds: float = 30.0,
+    assignments: Assignments | None = None,
     **more: Any,
 ) -> AsyncIterator[Side]:
     """`transport` may put something between the relay and the callback; `more` goes to the relay."""
     hub = Hub(here.store.events, poll_seconds=30.0)
     side = Side(here, hub, OpenStreams())
     inbox = Inbox(
-        here.testimony,
+        assignments or here.testimony,
         hub.bells,
         side.open_streams,
         door_key_of=lambda sandbox_id: f"key of {sandbox_id}",

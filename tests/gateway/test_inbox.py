@@ -2,7 +2,7 @@
 
 import asyncio
 
-from opensessions.events import Assign, inbox_item
+from opensessions.events import Assign, InboxItem, inbox_item
 from opensessions.handshake import derived_token
 from opensessions.models import Session
 from tests.fakes import World
@@ -53,6 +53,22 @@ async def test_a_newer_launch_ends_the_older_inbox_and_begins_with_its_own_assig
             assert [frame.id for frame in await newer.take(2)] == ["", "2"]
         answer = await side.client.get("/sandbox/v1/inbox", headers={"Authorization": f"Bearer {old_token}"})
         assert answer.status_code == 401
+
+
+async def test_a_launch_that_begins_between_two_reads_is_not_shown_to_the_older_one(here: World) -> None:
+    session = here.create("first")
+
+    class Racing:
+        def identify(self, token: str, kind: str) -> Session | None:
+            return here.testimony.identify(token, kind)
+
+        def inbox(self, session: Session, after: int) -> list[tuple[int, InboxItem]]:
+            here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It crashed.")
+            here.service.send("acme", session.id, "u1", "second")
+            return here.testimony.inbox(session, after)
+
+    async with sandbox_side(here, assignments=Racing()) as side, side.inbox(session) as older:
+        assert [frame.id async for frame in older] == ["", "1"]
 
 
 async def test_the_inbox_of_an_ended_session_closes_and_stays_closed(here: World) -> None:
