@@ -4,7 +4,7 @@ import asyncio
 import os
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,9 +14,6 @@ from claude_agent_sdk import (
     Message,
     ResultMessage,
     SystemMessage,
-    ToolResultBlock,
-    ToolUseBlock,
-    UserMessage,
 )
 
 from opensessions import events
@@ -24,11 +21,12 @@ from sandbox_task import beneath, frames, options, project, skills
 from sandbox_task.claude import AgentLost, Claude
 from sandbox_task.outbox import Put, State
 from sandbox_task.settings import Paths
-from sandbox_task.summaries import summary
 from sandbox_task.surroundings import Surroundings
+from sandbox_task.toolcalls import ToolCalls
 
 PATIENCE = 1.5
 """Seconds that the agent has to obey an interrupt before its program is killed."""
+_REMEMBERED = 200
 Reason = Literal["completed", "interrupted", "max_turns", "error"]
 
 
@@ -69,12 +67,12 @@ class Agent:
         self._assign, self._around, self._paths = assign, around, paths
         self._put, self._tell = put, tell
         self._skills: list[str] = []
-        self._history = list(assign.history)
+        self._history = deque(assign.history, maxlen=_REMEMBERED)
         self._fresh = True
         self._cwd = str(paths.inside(assign.cwd))
         self._folder = os.path.relpath(self._cwd, paths.root).removeprefix(".")
         self._artifacts = project.Artifacts(paths.root)
-        self._tools: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._calls = ToolCalls(self._artifacts, self._cwd)
         self._waiting = deque([Turn(seq, assign.message_id, assign.prompt)])
         self._news = asyncio.Event()
         self._turn: Turn | None = None
@@ -146,34 +144,28 @@ class Agent:
         return options.options(self._assign, self._around, self._paths, self._skills, stderr, resume)
 
     async def _answer(self, turn: Turn) -> None:
+        cut_before = turn.cut
         self._begin(turn)
         await self._put(events.TurnStarted(message_id=turn.message_id))
-        if turn.cut:
+        if cut_before:
             await self._put(events.Interrupted())
-            await self._finish(turn, None)
-            return
         try:
-            if not self._claude.connected:
+            if not turn.cut and not self._claude.connected:
                 self._fresh = not await self._claude.connect()
-            if not turn.cut:
-                text = options.with_history(self._history, turn.text) if self._fresh else turn.text
-                await self._claude.ask(text, turn.uuid)
-                self._fresh = False
+            if turn.cut:
+                await self._finish(turn, None)
+            else:
+                await self._ask(turn)
         except AgentLost as error:
             await self._finish(turn, None, str(error))
-        else:
-            if turn.cut and not turn.done.is_set():
-                await self._settle(turn)
         await turn.done.wait()
 
-    async def _settle(self, turn: Turn) -> None:
-        """After an interrupt that came while the prompt was on its way."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await self._claude.interrupt()
-                await turn.done.wait()
-        if not turn.done.is_set():
-            await self._finish(turn, None)
+    async def _ask(self, turn: Turn) -> None:
+        text = options.with_history(self._history, turn.text) if self._fresh else turn.text
+        await self._claude.ask(text, turn.uuid)
+        self._fresh = False
+        if turn.cut:  # while the prompt was on its way, so that the program may have had nothing to stop
+            await self._claude.interrupt()
 
     def _begin(self, turn: Turn) -> None:
         self._turn = turn
@@ -204,23 +196,8 @@ class Agent:
             await self._put(event)
         if isinstance(message, SystemMessage) and message.subtype == "init":
             self._claude.session_id = message.data.get("session_id")
-        if isinstance(message, AssistantMessage):
-            for block in message.content:
-                if isinstance(block, ToolUseBlock):
-                    self._tools[block.id] = block.name, block.input
-        if isinstance(message, UserMessage) and not isinstance(message.content, str):
-            for result in message.content:
-                if isinstance(result, ToolResultBlock):
-                    await self._used(result)
-
-    async def _used(self, result: ToolResultBlock) -> None:
-        tool, given = self._tools.pop(result.tool_use_id, ("", {}))
-        if not tool:
-            return
-        line = summary(tool, given, result.content, bool(result.is_error), self._cwd)
-        if not result.is_error:
-            self._artifacts.note(tool, given, line)
-        await self._put(events.ToolUseSummary(tool=tool, summary=line, tool_use_id=result.tool_use_id))
+        for used in self._calls.ended(message):
+            await self._put(used)
 
     async def _finish(self, turn: Turn, result: ResultMessage | None, trouble: str = "") -> None:
         """Say how the turn ended. Called once for each turn, whoever finds out first."""

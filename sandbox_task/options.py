@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Reversible, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -86,7 +86,7 @@ def _instructions(assign: Assign) -> str:
     return "\n".join([*about, *(["", assign.system_prompt] if assign.system_prompt else [])])
 
 
-def with_history(history: Sequence[HistoryMessage], text: str) -> str:
+def with_history(history: Reversible[HistoryMessage], text: str) -> str:
     """A prompt that tells first what was said before, the newest of it if it is long."""
     lines: list[str] = []
     left = _HISTORY

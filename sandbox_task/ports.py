@@ -1,4 +1,8 @@
-"""The ports on which the agent's programs listen, found by looking."""
+"""The ports on which the agent's programs listen, found by looking.
+
+Only by looking: a connection, even one that is closed at once, is a visitor. A bundler that waits for its
+own child process on a port takes the first who comes for that child, and dies of it.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,10 +13,17 @@ from sandbox_task.outbox import Put
 
 INTERVAL = 0.2
 _LISTEN = "0A"
+_REACHED = {
+    "00000000",  # 0.0.0.0
+    "0100007F",  # 127.0.0.1
+    "0" * 32,  # ::
+    "00000000000000000000000001000000",  # ::1
+    "0000000000000000FFFF00000100007F",  # ::ffff:127.0.0.1
+}
 
 
 def listening(tables: tuple[Path, ...] = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))) -> set[int]:
-    """The TCP ports with a listener, whatever its address."""
+    """The TCP ports with a listener that 127.0.0.1 or ::1 leads to."""
     found = set()
     for table in tables:
         try:
@@ -21,42 +32,37 @@ def listening(tables: tuple[Path, ...] = (Path("/proc/net/tcp"), Path("/proc/net
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == _LISTEN:
-                found.add(int(fields[1].rpartition(":")[2], 16))
+            address, _, port = fields[1].partition(":")
+            if fields[3] == _LISTEN and address in _REACHED:
+                found.add(int(port, 16))
     return found
 
 
-async def answers(port: int) -> bool:
-    """Whether something on the loopback takes a connection on `port`."""
-    for host in ("127.0.0.1", "::1"):
-        try:
-            async with asyncio.timeout(1):
-                _, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError):
-            continue
-        writer.close()
-        return True
-    return False
+def chosen(picked: Path = Path("/proc/sys/net/ipv4/ip_local_port_range")) -> set[int]:
+    """Those that listen, but for the range in which the system picks: a port that no one chose is for a
+    program's own use, and no place to visit.
+    """
+    low, high = map(int, picked.read_text().split())
+    return {port for port in listening() if not low <= port <= high}
 
 
 async def watch(
     own: set[int],
     put: Put,
     tell: Callable[[list[int]], None],
-    seen: Callable[[], set[int]] = listening,
+    seen: Callable[[], set[int]] = chosen,
     interval: float = INTERVAL,
 ) -> None:
-    """Announce every port from 1024 up, but the worker's own, when it begins to answer; for ever.
+    """Announce every port from 1024 up, but the worker's own, when it begins to listen; for ever.
 
-    A port that went away and came back is announced again. `tell` is given all that answer, in order.
+    A port that went away and came back is announced again. `tell` is given all that listen, in order.
     """
     known: set[int] = set()
     while True:
         now = {port for port in seen() if port >= 1024 and port not in own}
-        fresh = [port for port in sorted(now - known) if await answers(port)]
-        if fresh or known - now:
-            known = (known & now) | set(fresh)
-            tell(sorted(known))
-        for port in fresh:
+        if now != known:
+            tell(sorted(now))
+        for port in sorted(now - known):
             await put(PreviewReady(port=port))
+        known = now
         await asyncio.sleep(interval)
