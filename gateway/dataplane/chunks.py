@@ -4,7 +4,9 @@ import re
 from typing import Final
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+_TRAILER = re.compile(
+    rb"(?i:(?!content-length|transfer-encoding))[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*"
+)
 _LINE_LIMIT: Final = 4096
 _TRAILERS_LIMIT: Final = 16 * 1024
 _SIZE_LINE, _AFTER_DATA, _TRAILERS = range(3)

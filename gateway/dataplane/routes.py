@@ -101,6 +101,8 @@ class Route:
 
     async def open(self, client: "Client", seconds: float) -> Upstream:
         """A new connection, already counted as busy. Raises ConnectRefused."""
+        if self.closed:
+            raise ConnectRefused(Reason.GONE)
         made: list[Upstream] = []
 
         def factory() -> Upstream:

@@ -20,6 +20,7 @@ BAD_CHUNKS = {
     "endless-size-line": b"5;" + b"a" * 5000,
     "folded-trailer": b"5\r\nhello\r\n0\r\nA: b\r\n c\r\n\r\n",
     "trailer-without-colon": b"5\r\nhello\r\n0\r\nnonsense\r\n\r\n",
+    "framing-as-trailer": b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
     "endless-trailers": b"5\r\nhello\r\n0\r\n" + b"A: b\r\n" * 5000,
 }
 

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
-from gateway.dataplane import tcp
+from gateway.dataplane import Limits, tcp
 from tests.gateway.dataplane.stage import GET, OK, Stage, Wire, request
 
 _MB = 1_000_000
@@ -130,7 +130,8 @@ def test_an_upload_to_a_slow_app_stops_at_the_visitor(stage: Stage, coding: str)
     assert not thread.is_alive()
 
 
-def test_an_upload_that_outruns_a_slow_connect_waits(stage: Stage) -> None:
+def test_an_upload_that_outruns_a_slow_connect_waits(stages: Callable[..., Stage]) -> None:
+    stage = stages(limits=Limits(connect_seconds=60))
     gate = stage.do(asyncio.Event)
 
     async def slow(factory: Callable[[], asyncio.Protocol]) -> asyncio.BaseTransport:
