@@ -33,9 +33,11 @@ def event(seq: int, type: str = "assistant", **payload: Any) -> Event:
 
 @dataclass
 class Sessions:
-    """The sessions of one account, "acme", whose users are all "u1". `reads` counts the reads of events."""
+    """The sessions of one account, "acme", whose users are all "u1". `asked` counts the reads of sessions, `reads` those
+    of events."""
 
     events: dict[str, list[Event]] = field(default_factory=dict)
+    asked: int = 0
     reads: int = 0
     fails: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,6 +61,8 @@ class Sessions:
         return "acme"
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        with self.lock:
+            self.asked += 1
         if session_id not in self.events or user_id not in (None, "u1"):
             raise NotFound("Session not found")
         stored = self.events[session_id]

@@ -3,6 +3,8 @@
 import asyncio
 import random
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
@@ -247,27 +249,44 @@ async def test_200_clients_watch_one_session() -> None:
         await until(lambda: not side.hub.watching(S1))
 
 
-async def test_o40_500_clients_that_read_nothing_disturb_nobody_and_are_given_up(tmp_path: Path) -> None:
+@asynccontextmanager
+async def clients_that_read_nothing(place: Path, count: int) -> AsyncIterator[None]:
+    request = f"GET /v1/sessions/{S1}/events HTTP/1.1\r\nHost: h\r\nX-API-Key: {KEY}\r\n\r\n".encode()
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(count)]
+    try:
+        for connection in slow:
+            connection.connect(str(place))
+            connection.sendall(request)
+            await asyncio.sleep(0)
+        yield
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+async def test_o40_500_clients_that_read_nothing_disturb_nobody(tmp_path: Path) -> None:
     place = tmp_path / "s"
-    async with public(stall_seconds=0.5, unix_socket=place) as side:
-        side.sessions.add(S1, 100, blob="x" * 20_000)
-        request = f"GET /v1/sessions/{S1}/events HTTP/1.1\r\nHost: h\r\nX-API-Key: {KEY}\r\n\r\n".encode()
-        slow = [socket.socket(socket.AF_UNIX) for _ in range(500)]
-        try:
-            for connection in slow:
-                connection.connect(str(place))
-                connection.sendall(request)
-                await asyncio.sleep(0)
-            await until(lambda: len(side.open_streams) > 100)
-            async with side.watch(after=103) as frames:
+    async with public(unix_socket=place) as side:
+        side.sessions.add(S1, 40, blob="x" * 20_000)
+        async with clients_that_read_nothing(place, 500):
+            await until(lambda: len(side.open_streams) == 500, seconds=30)
+            async with side.watch(after=43) as frames:
                 side.say(text="served")
                 assert (await frames.next()).json["text"] == "served"
-                await until(lambda: len(side.open_streams) == 1, seconds=30)
-                side.say(text="still")
-                assert (await frames.next()).json["text"] == "still"
-        finally:
-            for connection in slow:
-                connection.close()
+        await until(lambda: len(side.open_streams) == 0, seconds=30)
+
+
+async def test_o40_clients_that_read_nothing_are_given_up_and_those_with_nothing_to_read_are_not(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "s"
+    async with public(unix_socket=place, stall_seconds=0.2) as side:
+        side.sessions.add(S1, 40, blob="x" * 20_000)
+        async with side.watch(after=43) as frames, clients_that_read_nothing(place, 10):
+            await until(lambda: side.sessions.asked == 11)
+            await until(lambda: len(side.open_streams) == 1)
+            side.say(text="still here")
+            assert (await frames.next()).json["text"] == "still here"
 
 
 async def test_who_hangs_up_is_forgotten_at_once() -> None:
