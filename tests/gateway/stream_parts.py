@@ -33,8 +33,9 @@ def event(seq: int, type: str = "assistant", **payload: Any) -> Event:
 
 @dataclass
 class Sessions:
-    """The sessions of one account, "acme", whose users are all "u1". `asked` counts the reads of sessions, `reads` those
-    of events."""
+    """The sessions of one account, "acme", whose users are all "u1". `asked` counts the reads of sessions,
+    `reads` those of events.
+    """
 
     events: dict[str, list[Event]] = field(default_factory=dict)
     asked: int = 0
