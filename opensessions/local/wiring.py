@@ -62,6 +62,10 @@ class Sockets:
         return self.run / "demo.sock"
 
 
+def _straight(app: ASGIApp) -> httpx2.AsyncBaseTransport:
+    return httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+
+
 class System:
     """Everything that serves, wired. Make it inside the running event loop; `close` ends all sandboxes.
 
@@ -74,7 +78,7 @@ class System:
         settings: Settings,
         sockets: Sockets,
         port: int,
-        callback_transport: Callable[[ASGIApp], httpx2.AsyncBaseTransport] = httpx2.ASGITransport,
+        callback_transport: Callable[[ASGIApp], httpx2.AsyncBaseTransport] = _straight,
     ) -> None:
         master = kept_secret(settings.data_dir / "master.key", lambda: secrets.token_hex(32))
         self.api_key = settings.api_key or kept_secret(settings.data_dir / "api.key", tokens.api_key)
