@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import random
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,16 +174,16 @@ async def test_what_ends_in_the_background_wakes_the_agent_in_a_turn_of_its_own(
 
 
 async def test_a_port_is_announced(running: Sandbox) -> None:
-    serve = (
-        'python3 -c \'import http.server as h; s=h.HTTPServer(("127.0.0.1",0),h.SimpleHTTPRequestHandler); '
-        'open("port","w").write(str(s.server_port)+" "); s.serve_forever()\''
-    )
+    port = _port_for_a_server()
+    serve = f"python3 -m http.server --bind 127.0.0.1 {port}"
     await running.assign(f"background: {serve}")
-    port = await running.gateway.until(lambda events: _port(running.root / "app/port"))
     await running.gateway.first("preview_ready", port=port)
     assert any(port in batch.ports for batch in running.gateway.batches)
 
 
-def _port(file: Path) -> int:
-    text = file.read_text() if file.exists() else ""
-    return int(text) if text.endswith(" ") else 0
+def _port_for_a_server() -> int:
+    """A free one below those in which the system picks."""
+    for port in random.sample(range(10_000, 30_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
