@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 from dataclasses import dataclass
 
 import httpx2
@@ -39,9 +40,11 @@ def unix_path(url: str) -> str | None:
 def client(url: str, token: str) -> httpx2.AsyncClient:
     """An HTTP client of the gateway that shows the worker's token; no proxy of the environment is used."""
     path = unix_path(url)
+    # The default context reads all of the machine's certificates, which takes 60 ms and serves no one here.
+    trusting_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return httpx2.AsyncClient(
         base_url="http://gateway" if path else url,
-        transport=httpx2.AsyncHTTPTransport(uds=path) if path else None,
+        transport=httpx2.AsyncHTTPTransport(uds=path, verify=trusting_nobody) if path else None,
         headers={"Authorization": f"Bearer {token}"},
         timeout=httpx2.Timeout(30.0),
         trust_env=False,

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -135,9 +136,16 @@ class Worker:
 
 
 def _agent() -> "type[Agent]":
-    """The agent's module, which takes a second to import: done while the inbox is opened."""
-    from sandbox_task.agent import Agent
+    """The agent's module, which takes a second to import: done while the inbox is opened.
 
+    Without the garbage collector, which would look through what is imported again and again and find nothing.
+    """
+    gc.disable()
+    try:
+        from sandbox_task.agent import Agent
+    finally:
+        gc.enable()
+    gc.freeze()
     return Agent
 
 
