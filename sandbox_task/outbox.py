@@ -49,7 +49,10 @@ PACE = Pace()
 
 
 class Outbox:
-    """`put` from anywhere; one `run` sends. The ports and the state go along with every request."""
+    """`put` from anywhere; one `run` sends. The ports and the state go along with every request.
+
+    Results and errors are sent at once, and so are the first words of a turn, which somebody waits for.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Outbox:
         self._events: deque[tuple[bytes, bool]] = deque()
         self._bytes = self._urgent = 0
         self._first_seq, self._tried = 1, 0
-        self._hurry = self._changed = False
+        self._hurry = self._changed = self._silent = False
         self._streak = 0
         self._sent_at = self._put_at = float("-inf")
         self._news = asyncio.Event()
@@ -77,8 +80,10 @@ class Outbox:
         nothing is dropped.
         """
         data = payloads.encoded(event, self._secrets)
-        urgent = getattr(event, "type", None) in _AT_ONCE
+        kind = getattr(event, "type", None)
         async with self._turn:
+            urgent = kind in _AT_ONCE or (kind == "assistant" and self._silent)
+            self._silent = kind == "turn_started" or (self._silent and kind != "assistant")
             while self._full():
                 self._room.clear()
                 await self._room.wait()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opensessions.events import Assistant, Error, Result
+from opensessions.events import Assistant, Error, Result, TurnStarted
 from sandbox_task.gateway import Backoff, Revoked, client
 from sandbox_task.outbox import Outbox, Pace
 from sandbox_task.payloads import Secrets
@@ -130,6 +130,15 @@ async def test_gaps_grow_with_the_load_and_urgent_events_do_not_wait(
             await outbox.put(Result(subtype="success"))
             await gateway.first("result")
             assert asyncio.get_running_loop().time() - before < 0.2
+
+
+async def test_the_first_words_of_a_turn_do_not_wait(tmp_path: Path, gateway: FakeGateway) -> None:
+    async with sending(tmp_path, gaps=(60.0,)) as (outbox, _):
+        await outbox.put(event(0))
+        await eventually(lambda: len(gateway.events) == 1)
+        await outbox.put(TurnStarted())
+        await outbox.put(event(1))
+        await eventually(lambda: len(gateway.events) == 3)
 
 
 async def test_a_sign_of_life_when_nothing_happens(tmp_path: Path, gateway: FakeGateway) -> None:
