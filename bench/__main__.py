@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,7 +16,14 @@ def previews() -> None:
     if find_spec("bench.preview_proxy") is None:
         print("\nPreview proxy: there is no bench/preview_proxy.py, so nothing was measured.")
         return
-    subprocess.run([sys.executable, "-m", "bench.preview_proxy"], check=True)
+    process = subprocess.Popen([sys.executable, "-m", "bench.preview_proxy"])
+    try:
+        if process.wait():
+            sys.exit(f"The measurement of the preview proxy ended with status {process.returncode}.")
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)  # so that it ends what it has started
+            process.wait(20)
 
 
 PARTS = {
@@ -29,12 +37,17 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parts = parser.parse_args().parts or list(PARTS)
+    if unknown := set(parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    # Ended by a signal, it still ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     load = os.getloadavg()[0]
     print(f"Python {platform.python_version()}, {os.cpu_count()} processors, load {load:.1f} at the start")
-    for name in parser.parse_args().part or PARTS:
-        PARTS[name]()
+    for name in parts:
         sys.stdout.flush()
+        PARTS[name]()
 
 
 if __name__ == "__main__":

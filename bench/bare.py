@@ -1,6 +1,6 @@
-"""The same turn by the Claude Agent SDK alone, with no service around it. Run in the sandbox's Python:
+"""The same two turns by the Claude Agent SDK alone, with no service around it. Run in the sandbox's Python:
 
-    python -m bench.bare MODEL_URL FOLDER < assignment.json
+    python -m bench.bare MODEL_URL FOLDER FOLLOW_UP < assignment.json
 
 Prints one line of JSON: the clock (time.time) at some moments.
 """
@@ -11,19 +11,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+PAUSE = 0.5
+"""Seconds before the follow-up: the agent's program has something to do after a turn."""
 
 
-def main(model_url: str, root: Path) -> None:
+def main(model_url: str, root: Path, follow_up: str) -> None:
     moments = {"started": time.time()}
     from sandbox_task.agent import Agent  # noqa: F401 (everything that the product's worker imports, too)
 
     moments["imported"] = time.time()
-    asyncio.run(_turn(model_url, root, lambda name: moments.setdefault(name, time.time())))
+    asyncio.run(_turns(model_url, root, follow_up, lambda name: moments.setdefault(name, time.time())))
     print(json.dumps(moments))
 
 
-async def _turn(model_url: str, root: Path, at: Callable[[str], float]) -> None:
-    from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, ResultMessage
+async def _turns(model_url: str, root: Path, follow_up: str, at: Callable[[str], float]) -> None:
+    from claude_agent_sdk import ClaudeSDKClient
 
     from opensessions.events import Assign
     from sandbox_task import options, skills
@@ -37,15 +41,24 @@ async def _turn(model_url: str, root: Path, at: Callable[[str], float]) -> None:
         path.mkdir(parents=True)
     names = skills.place(paths.agent, assign.skills)
     async with ClaudeSDKClient(options.options(assign, around, paths, names, print)) as agent:
-        await agent.query(assign.prompt)
-        async for message in agent.receive_response():
-            if isinstance(message, AssistantMessage):
-                at("assistant")
-            elif isinstance(message, ResultMessage):
-                if message.is_error:
-                    raise RuntimeError(f"The bare turn failed: {message}")
-                at("complete")
+        await _answered(agent, assign.prompt, "assistant", "complete", at)
+        await asyncio.sleep(PAUSE)
+        at("asked again")
+        await _answered(agent, follow_up, "assistant again", "complete again", at)
+
+
+async def _answered(agent: Any, text: str, first: str, last: str, at: Callable[[str], float]) -> None:
+    from claude_agent_sdk import AssistantMessage, ResultMessage
+
+    await agent.query(text)
+    async for message in agent.receive_response():
+        if isinstance(message, AssistantMessage):
+            at(first)
+        elif isinstance(message, ResultMessage):
+            if message.is_error:
+                raise RuntimeError(f"The bare turn failed: {message}")
+            at(last)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

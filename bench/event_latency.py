@@ -41,6 +41,7 @@ def measure() -> None:
     of the worker, because events must carry the time; it uses the worker's own outbox. The outbox holds
     events back to send fewer requests: at once after a quiet 100 ms, up to 500 ms while they come fast.
     """
+    heading("Events, from the sandbox to the client's event stream")
     rows = [["", "sandboxes", "events", "p50", "p99", "longest"]]
     for load in _LOADS:
         with product("http://127.0.0.1:9", "bench.spout_server") as server:
@@ -48,7 +49,6 @@ def measure() -> None:
         worst = ms(max(taken))
         figures = (ms(percentile(taken, 50)), ms(percentile(taken, 99)), worst)
         rows.append([load.label, str(load.sandboxes), str(len(taken)), *figures])
-    heading("Events, from the sandbox to the client's event stream")
     table(rows)
 
 

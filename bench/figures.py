@@ -1,6 +1,7 @@
 """Figures as aligned text."""
 
 import math
+import sys
 from collections.abc import Sequence
 from statistics import median
 
@@ -23,6 +24,7 @@ def heading(title: str, *notes: str) -> None:
     print(f"\n{title}\n{'-' * len(title)}")
     for note in notes:
         print(note)
+    sys.stdout.flush()
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:

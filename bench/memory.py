@@ -13,6 +13,7 @@ def measure() -> None:
     """Print the server's resident memory (RSS): at rest after its start, with one session, and with
     200 idle event streams of that session open for a few seconds.
     """
+    heading("Memory of the server (resident)")
     with product("http://127.0.0.1:9", "bench.spout_server") as server:
         rest = _resident(server.pid)
         session = server.create('{"rate": 1, "count": 1, "batch": 1}')["id"]
@@ -23,7 +24,6 @@ def measure() -> None:
     rows.append(
         [f"and {STREAMS} idle event streams", _mb(after), f"{(after - before) / STREAMS / 1e3:.0f} kB"]
     )
-    heading("Memory of the server (resident)")
     table(rows)
 
 

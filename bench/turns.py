@@ -1,4 +1,4 @@
-"""A first turn through the product beside the same turn by the bare Claude Agent SDK."""
+"""Two turns through the product beside the same turns by the bare Claude Agent SDK."""
 
 import json
 import os
@@ -13,11 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench.bare import PAUSE
 from bench.figures import heading, median, ms, table
 from bench.processes import REPOSITORY, Product, demo_model, folder, product
 
 _ROUNDS = 7
 _PROMPT = "Build a todo app with Next.js and Tailwind on port {port}"
+_FOLLOW_UP = "Make the header blue and dark"
 _CONFIG: Mapping[str, Any] = {
     "system_prompt": "You are a careful builder of small web apps.",
     "skills": {".claude/skills/build-app/SKILL.md": "# Build app\n\nAlways start a dev server.\n"},
@@ -31,10 +33,10 @@ Moments = dict[str, float]
 
 
 def measure() -> None:
-    """Print three figures for the documented create (with a system prompt and a skill), each a median:
+    """Print, as medians, for the documented create (with a system prompt and a skill) and a follow-up:
 
     - until the first event of the agent (`assistant`): from sending the POST to having the frame on the SSE
-      stream; for the bare SDK, from `connect` to its first AssistantMessage
+      stream; for the bare SDK, from `connect`, or the follow-up's `query`, to its first AssistantMessage
     - until `turn_complete`; for the bare SDK, its ResultMessage
     - where the time goes until the first event, by the times at which the service recorded the events
 
@@ -42,12 +44,12 @@ def measure() -> None:
     is timed twice in one run: in a process that has imported it already, and from the start of a new process,
     which is what the product always has. The bare one has no sandbox, and no one else can see its events.
     """
+    heading("Turns beside the bare Claude Agent SDK", f"Medians of {_ROUNDS} rounds in turn.")
     ours, bare = [], []
     with demo_model() as model, product(model) as server:
         for _ in range(_ROUNDS):
             ours.append(_through_product(server))
             bare.append(_bare(model))
-    heading("A first turn, beside the bare Claude Agent SDK", f"Medians of {_ROUNDS} rounds in turn.")
     _compare(ours, bare)
     _print_steps(ours)
 
@@ -58,19 +60,26 @@ def _compare(ours: list[Moments], bare: list[Moments]) -> None:
         ("first agent event", "seen", "assistant"),
         ("turn_complete", "turn_complete", "complete"),
     ):
-        mine = median(run[end] - run["posted"] for run in ours)
-        warm = median(run[bare_end] - run["connecting"] for run in bare)
-        cold = median(run[bare_end] - run["spawned"] for run in bare)
+        mine, warm = _median(ours, "posted", end), _median(bare, "connecting", bare_end)
+        cold = _median(bare, "spawned", bare_end)
         rows.append([label, ms(mine), ms(warm), f"{mine / warm:.2f}", ms(cold), f"{mine / cold:.2f}"])
+        mine, warm = (
+            _median(ours, "posted again", f"{end} again"),
+            _median(bare, "asked again", f"{bare_end} again"),
+        )
+        rows.append([f"{label}, follow-up", ms(mine), ms(warm), f"{mine / warm:.2f}", "", ""])
     table(rows)
+
+
+def _median(runs: list[Moments], start: str, end: str) -> float:
+    return median(run[end] - run[start] for run in runs)
 
 
 def _print_steps(ours: list[Moments]) -> None:
     print("\n  Where the product's time goes: from each event to the next, and since the POST")
     rows = [["up to", "step", "since POST"]]
     for before, after in pairwise(("posted", *_STEPS)):
-        step = median(run[after] - run[before] for run in ours)
-        since = median(run[after] - run["posted"] for run in ours)
+        step, since = _median(ours, before, after), _median(ours, "posted", after)
         rows.append([_NAMES.get(after, after), ms(step), ms(since)])
     table(rows)
 
@@ -88,24 +97,39 @@ _NAMES = {
 def _through_product(server: Product) -> Moments:
     moments = {"posted": time.time()}
     session = server.create(_PROMPT.format(port=_free_port()), **_CONFIG)
-    for at, event in server.events(session["id"]):
-        moments.setdefault(event["type"], datetime.fromisoformat(event["createdAt"]).timestamp())
-        if event["type"] == "assistant":
-            moments.setdefault("seen", at)
-        if event["type"] == "error":
-            raise RuntimeError(f"The product's turn failed: {event}")
-        if event["type"] == "turn_complete":
-            moments["turn_complete"] = at
-            break
+    stream = server.events(session["id"])
+    moments |= _turn(stream)
+    time.sleep(PAUSE)
+    moments["posted again"] = time.time()
+    server.send(session["id"], _FOLLOW_UP)
+    moments |= {f"{name} again": at for name, at in _turn(stream).items()}
     server.delete(session["id"])
     return moments
+
+
+def _turn(stream: Iterator[tuple[float, dict[str, Any]]]) -> Moments:
+    """When the service recorded the first event of each type, up to `turn_complete`; that, and the first
+    `assistant` as `seen`, by when they were here.
+    """
+    moments: Moments = {}
+    for at, event in stream:
+        kind = event["type"]
+        moments.setdefault(kind, datetime.fromisoformat(event["createdAt"]).timestamp())
+        if kind == "assistant":
+            moments.setdefault("seen", at)
+        elif kind == "error":
+            raise RuntimeError(f"The product's turn failed: {event}")
+        elif kind == "turn_complete":
+            return moments | {kind: at}
+    raise RuntimeError("The stream ended before the turn.")
 
 
 def _bare(model_url: str) -> Moments:
     with folder() as root:
         moments = {"spawned": time.time()}
+        python = REPOSITORY / ".venv-sandbox/bin/python"
         process = subprocess.Popen(
-            [str(REPOSITORY / ".venv-sandbox/bin/python"), "-m", "bench.bare", model_url, str(root)],
+            [python, "-m", "bench.bare", model_url, root, _FOLLOW_UP],
             cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
