@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.dataplane.tuning import tune
 from opensessions.errors import LaunchFailed
 from opensessions.local.announcement import announcement
+from opensessions.local.api_connection import ApiConnection
 from opensessions.local.demo_model import demo_model
 from opensessions.local.front import Front
 from opensessions.local.settings import Settings, SettingsError, claim, from_environment
@@ -108,7 +109,7 @@ async def _until(stop: asyncio.Event, *chores: Coroutine[Any, Any, None]) -> Non
 
 def _front(system: System) -> Callable[..., Front]:
     def front(**uvicorns: Any) -> Front:
-        return Front(system.previews.owns, system.previews.client, lambda: HttpToolsProtocol(**uvicorns))
+        return Front(system.previews.owns, system.previews.client, lambda: ApiConnection(**uvicorns))
 
     return front
 
