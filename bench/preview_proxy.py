@@ -42,9 +42,11 @@ class Round:
 def load(server: Server, page: str, connections: int, seconds: int) -> Round:
     """Load one page of a proxy. Raises when an answer is not 200 or a connection fails."""
     url = f"http://127.0.0.1:{server.port}/{PAGES[page][0]}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}", url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "--latency"]
     before = server.cpu()
-    output = subprocess.run(on_core(1, command), capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        on_core(1, [*command, "-H", f"Host: {HOST}", url]), capture_output=True, text=True, check=True
+    ).stdout
     spent = server.cpu() - before
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(f"The load met errors:\n{output}")
@@ -134,12 +136,12 @@ def main() -> None:
         "Ratios are to nginx (auth_request, cached; variable upstream) in the same round: median (range).",
     )
     with contenders() as servers:
+        for name in (_NGINX, _OWN):  # before any load: the heap that a load leaves behind would be used again
+            print(f"  An idle connection costs {name} {idle_memory(servers[name], options.idle):,.0f} bytes.")
         rows = [["page, connections", "requests", "ratio", "p99", "ratio", "CPU/request"]]
         for page, connections in pairs(options.pages, options.connections):
             rows += compare(servers, page, connections, options.rounds, options.seconds)
         table(rows)
-        for name in (_NGINX, _OWN):
-            print(f"  An idle connection costs {name} {idle_memory(servers[name], options.idle):,.0f} bytes.")
 
 
 if __name__ == "__main__":

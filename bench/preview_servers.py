@@ -52,7 +52,8 @@ _PROXY = """
     }}
     location = /decide {{
       internal; proxy_pass http://127.0.0.1:{app}/where; proxy_pass_request_body off;
-      proxy_cache decisions; proxy_cache_key $host; proxy_cache_valid 10s; proxy_cache_lock on;
+      proxy_cache decisions; proxy_cache_key $host; proxy_cache_valid 10s;
+      proxy_cache_use_stale updating;
     }} }}
 """
 
