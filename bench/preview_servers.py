@@ -191,4 +191,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "proxy":
         uvloop.run(_serve_proxy(int(sys.argv[2]), (*sys.argv[3:], None)[0]))
     else:
-        asyncio.run(_serve_door(sys.argv[2]))
+        uvloop.run(_serve_door(sys.argv[2]))

@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import uvloop
+
 from opensessions import events
 from opensessions.handshake import derived_token
 from sandbox_task import gateway, ports, relays
@@ -36,7 +38,8 @@ def main(paths: Paths = Paths()) -> None:  # noqa: B008
     given = settings(os.environ, first_line(0))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     _keep_freed_memory()
-    asyncio.run(Worker(given, paths).run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Worker(given, paths).run())
     # Threads that wait for the agent's program, or that still import it, must not hold up the end.
     sys.stderr.flush()
     os._exit(0)
@@ -54,7 +57,7 @@ class Worker:
 
     async def run(self) -> None:
         given = self._given
-        await self._door.listen(given.door_fd, given.door_port)
+        self._listening = await self._door.listen(given.door_fd, given.door_port)
         self._around = (
             await relays.reachable(given.gateway_url, self._own),
             await relays.reachable(given.egress_url, self._own),
