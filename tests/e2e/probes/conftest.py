@@ -14,10 +14,7 @@ def model() -> Iterator[Model]:
         yield answering
 
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(mode, marks=pytest.mark.xdist_group(f"inside-{mode}")) for mode in MODES],
-)
+@pytest.fixture(scope="session", params=MODES)
 def server(request: pytest.FixtureRequest, model: Model) -> Iterator[Server]:
     """One with the key of a model, and a canary, in its environment."""
     environment = {

@@ -27,7 +27,7 @@ from tests.e2e.server import REPO, Server, until
 
 MODES = ("root", "plain")
 SLOW = bool(os.environ.get("OPENSESSIONS_SLOW_TESTS"))
-PLAIN_UID = 54321
+PLAIN_UID = 54399
 _PAUSE = 0.05
 _INSIDE = Path(__file__).parent / "inside"
 SKILLS = {f"probes/{file.name}": file.read_text() for file in _INSIDE.glob("*.py")}
@@ -55,6 +55,7 @@ def serving(mode: str, **environment: str) -> Iterator[Server]:
     if plain and not all(folder.stat().st_mode & 0o005 == 0o005 for folder in [REPO, *REPO.parents]):
         pytest.skip(f"needs a checkout that other users can read; {REPO} is closed to them")
     folder = Path(tempfile.mkdtemp(prefix="os-", dir="/tmp"))
+    environment["TMPDIR"] = str(folder)
     running = Server(folder, PLAIN_UID if plain else None, environment)
     try:
         running.start()
@@ -124,8 +125,8 @@ class Inside:
         before = set(family(server))
         session = server.create(START, agent_config={"skills": SKILLS, **config})
         server.turn(session)
+        server.events(session, "preview_ready")
         made = cls(server, session)
-        until(lambda: made.get().status_code == 200)
         made.processes = [each for each in family(server) if each not in before]
         return made
 

@@ -6,6 +6,9 @@ The numbers are the threat model's: a probe passes when it is refused and the ho
 import base64
 import json
 import re
+from contextlib import suppress
+
+import psutil
 
 from tests.e2e.probes.hostile import CANARY, MODEL_KEY, Inside, on_x86, system_calls
 from tests.e2e.server import KEY
@@ -23,7 +26,9 @@ def test_i01_i44_the_agents_bash_sees_nothing_of_the_server(inside: Inside) -> N
 
 def test_i01_no_secret_in_the_hosts_process_list(inside: Inside) -> None:
     for process in inside.processes[:3]:
-        words = " ".join(process.cmdline()) + str(process.environ())
+        words = " ".join(process.cmdline())
+        with suppress(psutil.AccessDenied):  # the worker's is closed to all but root
+            words += str(process.environ())
         assert not re.search(rf"osw_|{CANARY}|{MODEL_KEY}|{KEY}", words)
 
 
