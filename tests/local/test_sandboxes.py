@@ -79,8 +79,8 @@ def test_stop_leaves_no_process_and_is_idempotent(host: Host) -> None:
 
 def test_the_end_of_a_worker_is_told_with_its_last_words(host: Host) -> None:
     inside = host.launch()
-    worker = inside.processes[-1]
     inside.run("say one\n\033[31mtwo")
+    worker = inside.processes[-1]
     inside.run("setsid sleep 1000 >/dev/null 2>&1 &")
     worker.kill()
     sandbox_id, number, reason = host.stopped.get(timeout=10)

@@ -29,6 +29,14 @@ class Cgroup:
                     return any(line.split()[0] == "oom_kill" and line.split()[1] != "0" for line in lines)
         return False
 
+    def memory(self) -> int:
+        """Bytes that the sandbox holds, files in memory included; 0 when the group is gone."""
+        for folder in self.folders:
+            for name in ("memory.current", "memory.usage_in_bytes"):
+                with suppress(OSError, ValueError):
+                    return int((folder / name).read_text())
+        return 0
+
     def remove(self) -> None:
         """Idempotent; nothing happens while a process is in it."""
         for folder in self.folders:

@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import Protocol
 
 from opensessions.local.walls import processes
+from opensessions.local.walls.cgroups import Cgroup
 from opensessions.local.walls.limits import MB, Limits
 from opensessions.local.walls.processes import Process
 
@@ -29,6 +30,9 @@ class Watched(Protocol):
 
     @property
     def init(self) -> int: ...
+
+    @property
+    def cgroup(self) -> Cgroup | None: ...
 
     def condemn(self, verdict: str) -> None: ...
 
@@ -58,23 +62,28 @@ def watch_memory(sandboxes: Sequence[Watched], limits: Limits) -> None:
     """Condemn each sandbox with too much memory or too many threads, and the largest when the machine has
     none left.
     """
-    if not sandboxes:
-        return
-    table = processes.table()
-    uses = {}
+    uses = {sandbox: sandbox.cgroup.memory() for sandbox in sandboxes if sandbox.cgroup}
+    uses |= _unheld([sandbox for sandbox in sandboxes if not sandbox.cgroup], limits)
+    if uses and available_memory() < limits.memory_reserve:
+        largest = max(uses, key=lambda sandbox: uses[sandbox])
+        largest.condemn("The machine ran out of memory, and this sandbox used the most.")
+
+
+def _unheld(sandboxes: Sequence[Watched], limits: Limits) -> dict[Watched, int]:
+    """Look at those that no cgroup holds. Reading all processes is dear, the more so while one multiplies."""
+    uses: dict[Watched, int] = {}
+    table = processes.table() if sandboxes else {}
     for sandbox in sandboxes:
         family = list(processes.descendants(sandbox.init, table))
-        threads = sum(process.threads for process in family)
-        if threads > limits.processes + _SLACK:
+        if sum(process.threads for process in family) > limits.processes + _SLACK:
             sandbox.condemn(f"It ran more than {limits.processes} processes and threads at once.")
+            continue
         uses[sandbox] = memory(sandbox.init, family, limits.memory)
         if uses[sandbox] > limits.memory:
             sandbox.condemn(
                 f"It used more than its {limits.memory // MB} MB of memory, files in /tmp included."
             )
-    if available_memory() < limits.memory_reserve:
-        largest = max(uses, key=lambda sandbox: uses[sandbox])
-        largest.condemn("The machine ran out of memory, and this sandbox used the most.")
+    return uses
 
 
 def memory(init: int, family: Sequence[Process], enough: int) -> int:

@@ -133,6 +133,7 @@ def test_processes_are_found_by_their_parents() -> None:
 
 class Tenant:
     init = 0
+    cgroup = None
 
     def __init__(self, size: int, files: int = 0) -> None:
         self.size, self.files, self.measured = size, files, 0
