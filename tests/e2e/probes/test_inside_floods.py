@@ -112,7 +112,7 @@ def test_i42_a_flood_of_output_is_not_kept(inside: Inside) -> None:
 
 @pytest.mark.skipif(not SLOW, reason="takes 80 s; OPENSESSIONS_SLOW_TESTS=1 runs it")
 def test_i39_a_stopped_worker_is_noticed_by_its_silence(attacker: Inside) -> None:
-    attacker.run(f"kill -STOP {attacker.worker()}")
+    attacker.run(f"setsid bash -c 'sleep 0.2; kill -STOP {attacker.worker()}' >/dev/null 2>&1 &")
     until(lambda: attacker.status() == "error", 95)
     assert not alive(attacker.processes)
 
