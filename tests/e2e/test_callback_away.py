@@ -25,8 +25,7 @@ AWAY_SECONDS = 60.0 if os.environ.get("OPENSESSIONS_SLOW") else 8.0
 
 
 class Faulty(httpx2.AsyncBaseTransport):
-    """Answers 500, hangs up before the callback is asked, or after it has stored: by chance, until `until`.
-    """
+    """By chance, until `until`: answers 500, or hangs up before the callback is asked, or after it stored."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.straight = httpx2.ASGITransport(app=app)

@@ -209,7 +209,6 @@ def _terminal(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[4])
 
 
-
 def test_i11_h15_no_terminal_to_type_into(host: Host) -> None:
     """The server has a controlling terminal; what is typed there by TIOCSTI its shell would run."""
     program = """
