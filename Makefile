@@ -1,5 +1,6 @@
 # `make run` and `make test` are all that a newcomer needs; the rest is for those who change the code.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+# The system's Python first: sandboxes run it as other users, who cannot read one in somebody's home.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check install --require-hashes --no-deps -r

@@ -100,5 +100,6 @@ def next_look(session: Session, deadlines: Deadlines) -> datetime:
     """When the nearest deadline of a live session passes."""
     end = session.launched_at + timedelta(seconds=deadlines.lifetime)
     if session.head.sandbox_status is SandboxStatus.STARTING:
-        return min(end, session.launched_at + timedelta(seconds=deadlines.start))
+        # A sandbox that starts and falls silent is to be noticed as soon as any other.
+        return min(end, session.launched_at + timedelta(seconds=min(deadlines.start, deadlines.silence)))
     return min(end, (session.head.heard_at or session.launched_at) + timedelta(seconds=deadlines.silence))

@@ -56,7 +56,7 @@ class Server:
             "OPENSESSIONS_API_KEY": KEY,
         }
         own |= {"OPENSESSIONS_DATA_DIR": str(self.data / "data"), **self.environment}
-        log = (self.data / "server.log").open("ab")
+        log = (self.data / "server.log").open("ab", buffering=0)
         self._began = log.tell()
         if self.user is not None:
             os.chown(self.data, self.user, self.user)

@@ -60,7 +60,7 @@ def main() -> None:
         venv=Path(config["venv"]),
         code={"tests/code.py": Path(__file__)},
     )
-    command = config["command"] or [f"{config['venv']}/bin/python", "-I", "-c", AGENT]
+    command = config["command"] or ["/opt/venv/bin/python", "-I", "-c", AGENT]
     sandboxes = LocalSandboxes(
         places,
         lambda *news: say(stopped=news),

@@ -168,7 +168,8 @@ def test_the_real_agent_and_the_usual_tools_run(host: Host) -> None:
         pytest.skip("needs the sandbox's environment")
     with hosting(host.mode, venv=str(venv)) as other:
         inside = other.launch()
-        script = f"python -c 'import claude_agent_sdk' && {site}/claude_agent_sdk/_bundled/claude --version"
+        program = f"/opt/venv/{site.relative_to(venv)}/claude_agent_sdk/_bundled/claude"
+        script = f"python -c 'import claude_agent_sdk' && {program} --version"
         status, output = inside.run(script)
         assert status == 0 and "Claude Code" in output, output
         for tool in ("node", "npm", "git", "python3"):

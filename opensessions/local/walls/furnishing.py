@@ -8,7 +8,7 @@ from pathlib import Path
 from opensessions.errors import LaunchFailed
 from opensessions.local.walls.bubblewrap import WORKSPACE, Bind, Recipe
 from opensessions.local.walls.limits import Limits, confining
-from opensessions.local.walls.venv import interpreter_binds
+from opensessions.local.walls.venv import VENV, interpreter_binds
 
 CODE = "/opt/opensessions"
 _WORKER = f"import sys; sys.path.append('{CODE}'); from sandbox_task.worker import main; main()"
@@ -39,7 +39,7 @@ class Places:
 
 def worker_command(places: Places) -> tuple[str, ...]:
     """The worker, in a Python that takes no code from its folder, its home or its environment."""
-    return (f"{places.venv}/bin/python", "-I", "-c", _WORKER)
+    return (f"{VENV}/bin/python", "-I", "-c", _WORKER)
 
 
 def recipe(
@@ -65,7 +65,7 @@ def gateway_binds(places: Places, uid: int | None) -> tuple[Bind, ...]:
 def environment(places: Places, sandbox_id: str, door: int) -> Mapping[str, str]:
     """All the variables there are inside; none is a secret. `door` is the inherited listening socket."""
     return {
-        "PATH": f"{places.venv}/bin:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{WORKSPACE}/home/.local/bin:/usr/local/bin:/usr/bin:/bin:{VENV}/bin",
         "HOME": f"{WORKSPACE}/home",
         "USER": "agent",
         "SHELL": "/bin/bash",

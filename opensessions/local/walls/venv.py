@@ -6,12 +6,15 @@ from pathlib import Path
 
 from opensessions.local.walls.bubblewrap import Bind
 
+VENV = "/opt/venv"
+"""Where the environment is seen: inside, no path tells where this server was installed."""
+
 
 def interpreter_binds(venv: Path) -> tuple[Bind, ...]:
-    """The environment at its own path, and what lies outside /usr of the Python that its `python` leads to
+    """The environment at `VENV`, and what lies outside /usr of the Python that its `python` leads to
     by links: of an installation its programs and libraries, else the one file.
     """
-    found = {venv: Bind(venv, str(venv))}
+    found = {venv: Bind(venv, VENV)}
     for step in _links(venv / "bin" / "python"):
         if step.is_relative_to(venv) or step.parent.resolve().is_relative_to("/usr"):
             continue
