@@ -88,7 +88,7 @@ print("read")
 
 def test_i04_c1_mounts_cannot_be_made_writable(inside: Inside) -> None:
     name = f"canary-{secrets.token_hex(8)}"
-    for place in ("/usr", "/opt/opensessions", "/", "/etc", sys.prefix):
+    for place in ("/usr", "/opt/opensessions", "/", "/etc", "/opt/venv"):
         script = f"mount -o remount,rw,bind {place}; mount -t tmpfs none {place}; touch {place}/{name}"
         assert inside.run(script)[0] != 0
     assert not list(Path("/usr").glob(name)) and not list(Path(sys.prefix).glob(name))
@@ -270,7 +270,6 @@ def test_i13_the_hosts_files_are_absent(inside: Inside) -> None:
             "tmp",
             "usr",
             "workspace",
-            Path(sys.prefix).parts[1],
         }
         | {path.name for path in Path("/").glob("lib*")}
     )
