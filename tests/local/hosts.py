@@ -73,6 +73,10 @@ class Host:
     def __init__(self, mode: str, folder: Path, terminal: int | None = None, **config: Any) -> None:
         self.mode, self.folder = mode, folder
         plain = mode == "plain" and os.geteuid() == 0
+        if plain and not all(
+            above.stat().st_mode & 0o005 == 0o005 for above in (REPOSITORY, *REPOSITORY.parents)
+        ):
+            pytest.skip(f"needs a checkout that other users can read; {REPOSITORY} is closed to them")
         if plain:
             os.chown(folder, PLAIN_UID, PLAIN_UID)
         user: dict[str, Any] = {"user": PLAIN_UID, "group": PLAIN_UID, "extra_groups": []} if plain else {}
