@@ -21,7 +21,7 @@ from opensessions.local.settings import from_environment
 from opensessions.local.wiring import System
 from opensessions.models import NewSession
 
-AWAY_SECONDS = 60.0 if os.environ.get("OPENSESSIONS_SLOW") else 8.0
+AWAY_SECONDS = 60.0 if os.environ.get("OPENSESSIONS_SLOW_TESTS") else 8.0
 
 
 class Faulty(httpx2.AsyncBaseTransport):

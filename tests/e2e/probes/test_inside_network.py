@@ -115,7 +115,7 @@ def test_i21_a_sessions_list_only_narrows(neighbour: Inside) -> None:
 
 
 def test_i21_an_empty_list_means_nothing(attacker: Inside) -> None:
-    answers = through_proxy(attacker, "example.com:443", "www.example.org:443", "pypi.org:443")
+    answers = through_proxy(attacker, "example.com:443", "www.example.org:443", "www.example.net:443")
     assert [answer.status for answer in answers] == [403] * 3
 
 
