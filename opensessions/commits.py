@@ -1,4 +1,4 @@
-"""What every store refuses as a mistake of its caller, before it looks at what is stored."""
+"""What every store does with a commit before it looks at what is stored."""
 
 from opensessions.errors import RateLimited
 from opensessions.models import Changes, Head, Session
@@ -6,9 +6,11 @@ from opensessions.models import Changes, Head, Session
 _FIXED = ("id", "account", "user_id", "sandbox_id", "created_at")
 
 
-def check(before: Session | None, after: Session, changes: Changes) -> None:
-    """Raises ValueError when `after` and `changes` do not continue `before`: a gap or an overlap in events
-    or inbox items, a head that does not end where they do, or a changed identity.
+def checked(before: Session | None, after: Session, changes: Changes) -> Session:
+    """`after` with the rev that it is stored with.
+
+    Raises ValueError when `after` and `changes` do not continue `before`: a gap or an overlap in events or
+    inbox items, a head that does not end where they do, or a changed identity.
     """
     head = before.head if before else Head(updated_at=after.head.updated_at)
     _check_run("events", head.last_seq, [event.seq for event in changes.events], after.head.last_seq)
@@ -18,6 +20,7 @@ def check(before: Session | None, after: Session, changes: Changes) -> None:
     for name in _FIXED if before else ():
         if getattr(before, name) != getattr(after, name):
             raise ValueError(f"{after.id}: {name} of a session never changes")
+    return after.model_copy(update={"head": after.head.model_copy(update={"rev": after.head.rev + 1})})
 
 
 def _check_run(what: str, last: int, numbers: list[int], end: int) -> None:

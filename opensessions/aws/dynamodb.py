@@ -54,8 +54,7 @@ class DynamoStore:
         *,
         max_live: int | None = None,
     ) -> Session:
-        commits.check(before, after, changes)
-        saved = after.model_copy(update={"head": after.head.model_copy(update={"rev": after.head.rev + 1})})
+        saved = commits.checked(before, after, changes)
         token = str(uuid.uuid4())
         commit = Commit(self._table, token, before, saved, changes, max_live, self._clock())
         transact(self._client, commit.writes(), token, lambda: self._last_commit(saved.id) == token)

@@ -177,7 +177,7 @@ class LocalSandboxes:
             self._launched.pop(sandbox_id, None)
 
     def close(self) -> None:
-        """End all sandboxes. No call is allowed afterwards."""
+        """End all sandboxes; launch none afterwards. Idempotent, and `alive` and `stop` still answer."""
         for watch in self._watches:
             watch.close()
         for sandbox in self._all():

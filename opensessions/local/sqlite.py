@@ -39,8 +39,7 @@ class SqliteStore:
         *,
         max_live: int | None = None,
     ) -> Session:
-        commits.check(before, after, changes)
-        saved = after.model_copy(update={"head": after.head.model_copy(update={"rev": after.head.rev + 1})})
+        saved = commits.checked(before, after, changes)
         with self._database.writing() as db:
             if before is None:
                 _insert(db, saved)
