@@ -37,9 +37,12 @@ bench: .venv/dev .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side measur
 	@$(BIN)/python -m bench
 
 lock: .venv/dev ## Pin all dependencies anew
-	@for set in "local:--extra local" "sandbox:--extra sandbox" "dev:--extra local --group dev"; do \
+	@for set in "local:pyproject.toml --extra local" "sandbox:pyproject.toml --extra sandbox" \
+		"functions:pyproject.toml --extra functions" "gateway:pyproject.toml --extra gateway" \
+		"dev:pyproject.toml --extra local --group dev" "infra:pyproject.toml --extra local --group dev --group infra" \
+		"rehearsal:--group rehearsal"; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 pyproject.toml $${set#*:} --output-file requirements/$${set%%:*}.txt; done
+		--python-version 3.11 $${set#*:} --output-file requirements/$${set%%:*}.txt || exit 1; done
 
 clean: ## Remove what was made here; sessions and their files are kept
 	@rm -rf .venv .venv-sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
