@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway.boot import Boot
 from gateway.inbox import Inbox
 from gateway.relay import Relay
 from opensessions.http import errors
@@ -13,12 +14,12 @@ from opensessions.http.request_ids import RequestIds
 MODEL_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
 
 
-def sandbox_app(inbox: Inbox, relay: Relay, model: ASGIApp) -> ASGIApp:
-    """The inbox, the event relay and the model, by exact path; everything else is 404.
+def sandbox_app(boot: Boot, inbox: Inbox, relay: Relay, model: ASGIApp) -> ASGIApp:
+    """Boot, the inbox, the event relay and the model, by exact path; everything else is 404.
 
     It is never served on a public listener, where even a valid token must open nothing.
     """
-    routes = [inbox.route(), relay.route(), *(Route(path, model) for path in MODEL_PATHS)]
+    routes = [boot.route(), inbox.route(), relay.route(), *(Route(path, model) for path in MODEL_PATHS)]
     app = FastAPI(routes=list(routes), redirect_slashes=False, openapi_url=None)
     errors.install(app)
     for middleware in (Faults, RequestIds):  # the last one is the outermost

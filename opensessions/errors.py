@@ -10,6 +10,7 @@ OpenSessionsError
 ├── TooLarge            over a documented bound
 ├── RateLimited         a quota is used up; `retry_after` is in seconds
 ├── LaunchFailed        the sandbox could not be started
+│   └── NoCapacity      not now, but probably soon
 └── StoreError          raised by stores for the service, which acts on them
     ├── Stale           another writer changed the session first: load it again and decide again
     └── AlreadyClaimed  the idempotency key was claimed by another request meanwhile
@@ -59,6 +60,10 @@ class RateLimited(OpenSessionsError):
 
 
 class LaunchFailed(OpenSessionsError):
+    pass
+
+
+class NoCapacity(LaunchFailed):
     pass
 
 

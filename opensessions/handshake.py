@@ -32,7 +32,7 @@ def proven(given: str, key: str, side: Literal["door", "gateway"], g: str, d: st
     return hmac.compare_digest(given.encode(), proof(key, side, g, d, port).encode())
 
 
-def derived_token(worker_token: str, kind: Literal["model", "egress"]) -> str:
+def derived_token(worker_token: str, kind: Literal["model", "egress", "boot"]) -> str:
     """A token that is good for one purpose alone, made from the worker's by both the service and the worker.
 
     It keeps the worker token's readable part, `osw_<sandbox hex>_`, so that the service can find the sandbox.

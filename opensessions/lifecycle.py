@@ -42,6 +42,20 @@ def move(session: Session, status: Status, sandbox: SandboxStatus | None = None)
     return session.model_copy(update={"head": session.head.model_copy(update=head)})
 
 
+def launched(session: Session, hashes: dict[str, str], now: datetime) -> Session:
+    """The session with a sandbox about to be launched anew, which numbers its events from 1."""
+    fresh = {"sandbox_status": SandboxStatus.STARTING, "agent_seq": 0, "heard_at": None, "updated_at": now}
+    return session.model_copy(
+        update={
+            "launch": session.launch + 1,
+            "launched_at": now,
+            "tokens": hashes,
+            "address": None,
+            "head": session.head.model_copy(update=fresh),
+        }
+    )
+
+
 def heard(session: Session, said: Sequence[AnyEvent], now: datetime) -> Session:
     """The session after its sandbox said these things. What a sandbox says moves its own session alone."""
     head = session.head.model_copy(

@@ -68,8 +68,10 @@ class Session(Model):
     """One session: what rarely changes, and its head.
 
     `launch` counts the starts of its sandbox and `assign_seq` is the inbox item with which the present one
-    began. `tokens` maps a kind ("worker", "model", "egress") to the SHA-256 of the present launch's token,
-    in hex. `due_at` is when the sweep looks at the session next; None when nothing is left to watch.
+    began. `tokens` maps a kind ("worker", "model", "egress", "boot", and "booted" for a boot ticket that was
+    used) to the SHA-256 of the present launch's token, in hex. `address` is where the sandbox was when it
+    booted, for runtimes that learn it so. `due_at` is when the sweep looks at the session next; None when
+    nothing is left to watch.
     """
 
     id: str
@@ -88,6 +90,7 @@ class Session(Model):
     launched_at: Timestamp
     assign_seq: int = 1
     tokens: dict[str, str] = {}
+    address: str | None = None
     due_at: Timestamp | None = None
     created_at: Timestamp
     head: Head

@@ -103,7 +103,8 @@ class SessionStore(Protocol):
 @dataclass(frozen=True, slots=True)
 class Launch:
     """A start of a sandbox: the `number`th of `sandbox_id`. `token` is the worker's secret: never logged,
-    never in an argument, an environment or a file.
+    never in an argument, an environment or a file. A runtime that has no other way hands over
+    `tokens.boot_ticket(token)` instead.
     """
 
     sandbox_id: str
@@ -116,7 +117,7 @@ class SandboxRuntime(Protocol):
 
     def launch(self, launch: Launch) -> None:
         """Start a sandbox; does not wait for its worker. Idempotent for a sandbox and number. Raises
-        LaunchFailed.
+        LaunchFailed; its NoCapacity when a later try may succeed.
         """
         ...
 
@@ -126,6 +127,10 @@ class SandboxRuntime(Protocol):
 
     def alive(self, sandbox_id: str) -> bool:
         """Whether a launched sandbox still runs (or is on its way to)."""
+        ...
+
+    def running(self) -> Sequence[str]:
+        """The ids of all sandboxes that run or are on their way to."""
         ...
 
     def dial(self, sandbox_id: str, port: int) -> str | tuple[str, int]:

@@ -12,33 +12,13 @@ from datetime import datetime
 
 from opensessions import lifecycle, titles, tokens
 from opensessions.draft import Draft, decided
-from opensessions.errors import (
-    AlreadyClaimed,
-    Conflict,
-    IdempotencyMismatch,
-    NotFound,
-    RateLimited,
-    Unauthorized,
-)
+from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, RateLimited
 from opensessions.events import Assign, Interrupt, SessionStarted, UserMessage
 from opensessions.events import Message as FollowUp
-from opensessions.models import (
-    Claim,
-    Event,
-    Head,
-    Message,
-    NewSession,
-    Page,
-    SandboxStatus,
-    Session,
-    Status,
-)
+from opensessions.models import Claim, Head, NewSession, Session, Status
 from opensessions.ports import SessionStore
+from opensessions.reading import Reading
 from opensessions.supervisor import Supervisor
-
-RECENT = 100
-"""How many messages and events the full session object holds."""
-_PAGES_READ = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +29,7 @@ class Quota:
     creates: int = 60
 
 
-class Service:
+class Service(Reading):
     """Sessions of all accounts. Thread-safe; every method is a plain, blocking call.
 
     `clock` tells the time, `new_id` gives 128 random bits in hex, `wake` is told the id of each session
@@ -67,15 +47,9 @@ class Service:
         wake: Callable[[str], None],
         quota: Quota,
     ) -> None:
-        self._store, self._supervisor, self.preview_url = store, supervisor, preview_url
+        super().__init__(store)
+        self._supervisor, self.preview_url = supervisor, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
-
-    def authenticate(self, key: str) -> str:
-        """The account of an API key. Raises Unauthorized."""
-        account = self._store.account(tokens.sha256(key)) if len(key) in tokens.API_KEY_LENGTH else None
-        if account is None:
-            raise Unauthorized("The API key is missing or not known; send it in the X-API-Key header.")
-        return account
 
     def create(self, account: str, request: NewSession, idempotency_key: str | None = None) -> Session:
         """Start a session; its sandbox is on the way when this returns.
@@ -153,37 +127,6 @@ class Service:
         self.read(account, session_id, user_id)
         return self._supervisor.end(session_id)
 
-    def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
-        """A session. Raises NotFound when it is unknown, or another account's, or another user's than
-        `user_id`.
-        """
-        session = self._store.get(session_id)
-        if session is None or session.account != account or user_id not in (None, session.user_id):
-            raise NotFound("Session not found")
-        return session
-
-    def page(
-        self, account: str, user_id: str | None, status: Status | None, limit: int, cursor: str | None
-    ) -> Page:
-        """At most `limit` sessions, newest first. Raises InvalidRequest for a cursor that is not of this
-        list.
-        """
-        kept: list[Session] = []
-        while True:
-            page = self._store.page(account, user_id, limit - len(kept), cursor)
-            kept += [session for session in page.sessions if status in (None, session.head.status)]
-            cursor = page.cursor
-            if len(kept) >= limit or cursor is None:
-                return Page(kept, cursor)
-
-    def recent(self, session: Session, limit: int = RECENT) -> tuple[list[Message], list[Event]]:
-        """The newest messages and events, oldest first; the cost does not grow with the session's age."""
-        return self._store.messages(session.id, limit), self._store.latest_events(session.id, limit)
-
-    def events(self, session_id: str, after: int, limit: int) -> list[Event]:
-        """At most `limit` events with `seq` > `after`, in order, each once."""
-        return self._store.events(session_id, after, limit)
-
     def _new(self, account: str, sandbox_id: str, request: NewSession) -> Session:
         now = self._clock()
         return Session(
@@ -206,23 +149,8 @@ class Service:
 
     def _started(self, session: Session, token: str) -> Session:
         """The session with a sandbox about to be launched, which begins with the next inbox item."""
-        now = self._clock()
-        fresh = {
-            "sandbox_status": SandboxStatus.STARTING,
-            "agent_seq": 0,
-            "heard_at": None,
-            "updated_at": now,
-        }
-        started = session.model_copy(
-            update={
-                "launch": session.launch + 1,
-                "launched_at": now,
-                "assign_seq": session.head.inbox_seq + 1,
-                "tokens": tokens.token_hashes(token),
-                "head": session.head.model_copy(update=fresh),
-            }
-        )
-        return self._supervisor.watched(started)
+        begun = session.model_copy(update={"assign_seq": session.head.inbox_seq + 1})
+        return self._supervisor.watched(lifecycle.launched(begun, tokens.token_hashes(token), self._clock()))
 
     def _ask(self, draft: Draft, text: str, *, queued: bool, launching: bool) -> None:
         message_id = f"msg_{self._new_id()}"

@@ -4,15 +4,26 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from opensessions import lifecycle
+from opensessions import lifecycle, tokens
 from opensessions.draft import Draft, decided
-from opensessions.errors import LaunchFailed, Stale
+from opensessions.errors import LaunchFailed, NoCapacity, Stale
 from opensessions.events import Error, SessionEnded
 from opensessions.lifecycle import Deadlines
-from opensessions.models import Session, Status
+from opensessions.models import SandboxStatus, Session, Status
 from opensessions.ports import Launch, SandboxRuntime, SessionStore
 
 log = logging.getLogger(__name__)
+
+PATIENCE = (5, 15, 30, 60, 60)
+"""Seconds to wait for capacity, try by try. After the last one the session is in `error`."""
+
+Later = Callable[[str, int, int, int], None]
+"""`later(sandbox_id, launch, attempt, seconds)`: see that `Supervisor.relaunch` is called with the first
+three, `seconds` from now. A call that gets lost is made good for by the deadline of the start."""
+
+
+def never(sandbox_id: str, launch: int, attempt: int, seconds: int) -> None:
+    """For runtimes whose capacity does not come back by waiting: they do not raise NoCapacity."""
 
 
 class Supervisor:
@@ -31,24 +42,44 @@ class Supervisor:
         clock: Callable[[], datetime],
         wake: Callable[[str], None],
         deadlines: Deadlines,
+        later: Later = never,
     ) -> None:
-        self._store, self._runtime = store, runtime
+        self._store, self._runtime, self._later = store, runtime, later
         self._clock, self._wake, self._deadlines = clock, wake, deadlines
 
     def watched(self, session: Session) -> Session:
         """The session with the date of its next look."""
         return session.model_copy(update={"due_at": lifecycle.next_look(session, self._deadlines)})
 
-    def launch(self, session: Session, token: str) -> Session:
+    def launch(self, session: Session, token: str, attempt: int = 0) -> Session:
         """Start the sandbox of a session that was committed as starting; a refusal puts the session in
-        `error`.
+        `error`, at once or, for want of capacity, after the tries of `PATIENCE`.
         """
         self._wake(session.id)
         try:
             self._runtime.launch(Launch(session.sandbox_id, session.launch, token))
+        except NoCapacity as lack:
+            if attempt < len(PATIENCE):
+                return self._wait(session, attempt, str(lack))
+            return self._refused(session, str(lack))
         except LaunchFailed as failure:
-            return self._close(session.id, Status.ERROR, Error(message=str(failure), code="launch_failed"))
+            return self._refused(session, str(failure))
         return session
+
+    def relaunch(self, sandbox_id: str, launch: int, attempt: int) -> None:
+        """Try again what `launch` put off. Late and repeated calls change nothing."""
+
+        def decide() -> tuple[Session, str] | None:
+            before = self._store.find(sandbox_id)
+            starting = before is not None and before.head.sandbox_status is SandboxStatus.STARTING
+            if before is None or not starting or before.launch != launch:
+                return None
+            token = tokens.worker_token(sandbox_id)
+            again = lifecycle.launched(before, tokens.token_hashes(token), self._clock())
+            return self._store.commit(before, self.watched(again)), token
+
+        if begun := decided(decide):
+            self.launch(*begun, attempt)
 
     def end(self, session_id: str) -> Session:
         """End a session for good and its sandbox with it; on return nothing of it runs. Again: no change."""
@@ -61,6 +92,18 @@ class Supervisor:
         session = self._store.find(sandbox_id)
         if session and session.live and session.launch == launch:
             self._fail(session, reason, "sandbox_stopped")
+
+    def reap(self) -> list[str]:
+        """Stop every running sandbox whose session does not want it (any more), and return their ids."""
+        orphans = [sandbox_id for sandbox_id in self._runtime.running() if not self._wanted(sandbox_id)]
+        for sandbox_id in orphans:
+            log.warning("sandbox %s runs without a live session; it is stopped", sandbox_id)
+            self._runtime.stop(sandbox_id)
+        return orphans
+
+    def _wanted(self, sandbox_id: str) -> bool:
+        session = self._store.find(sandbox_id)
+        return session is not None and session.live
 
     def sweep(self, until: datetime | None = None) -> None:
         """Act on deadlines that have passed. An `until` in the far future looks at all live sessions at
@@ -87,6 +130,27 @@ class Supervisor:
         else:
             later = max(lifecycle.next_look(session, self._deadlines), now + timedelta(seconds=1))
             self._store.commit(session, session.model_copy(update={"due_at": later}))
+
+    def _refused(self, session: Session, reason: str) -> Session:
+        last = Error(message=reason, code="launch_failed")
+        return self._close(session.id, Status.ERROR, last, launch=session.launch)
+
+    def _wait(self, session: Session, attempt: int, reason: str) -> Session:
+        seconds = PATIENCE[attempt]
+        self._later(session.sandbox_id, session.launch, attempt + 1, seconds)
+
+        def decide() -> Session:
+            now = self._store.get(session.id) or session
+            if not now.live or now.launch != session.launch:
+                return now
+            draft = Draft(now, self._clock())
+            message = f"{reason} It is tried again in {seconds} s."
+            draft.say(Error(message=message, code="no_capacity"), "warning")
+            return self._store.commit(now, draft.session, draft.changes())
+
+        waiting = decided(decide)
+        self._wake(session.id)
+        return waiting
 
     def _fail(self, session: Session, reason: str, code: str) -> None:
         log.warning("session %s failed: %s", session.id, reason)

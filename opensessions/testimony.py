@@ -25,11 +25,12 @@ from opensessions.events import (
     PreviewReady,
     Result,
 )
-from opensessions.models import Session
+from opensessions.models import Changes, Session, Status
 from opensessions.ports import BlobStore, SessionStore
 
 EVENT_BYTES = 256 * 1024
 """A larger event is cut; the whole of it goes to the blob store."""
+BOOT_TIME = timedelta(minutes=5)
 _HISTORY = 100
 
 
@@ -67,6 +68,17 @@ class Testimony:
             return None
         return session
 
+    def boot(self, ticket: str, address: str) -> str:
+        """Swap the boot ticket of a launch, shown by the sandbox at `address`, for a new worker's token.
+
+        A ticket is good once, within `BOOT_TIME` of the launch. Shown again it ends the sandbox, because
+        one of the two who had it is a thief. Raises Unauthorized.
+        """
+        token = decided(lambda: self._boot(ticket, address))
+        if token is None:
+            raise Unauthorized("The boot ticket is not known (any more).")
+        return token
+
     def inbox(self, session: Session, after: int, limit: int = 100) -> list[tuple[int, InboxItem]]:
         """What the sandbox is to do: the items after `after` of its present launch, `assign` filled in."""
         items = self._store.inbox(session.sandbox_id, max(after, session.assign_seq - 1), limit)
@@ -99,6 +111,32 @@ class Testimony:
 
         decided(decide)
         self._wake(session_id)
+
+    def _boot(self, ticket: str, address: str) -> str | None:
+        sandbox_id, now = tokens.sandbox_of(ticket), self._clock()
+        session = self._store.find(sandbox_id) if sandbox_id else None
+        if sandbox_id is None or session is None or not session.live:
+            return None
+        if tokens.matches(ticket, session.tokens.get("booted")):
+            self._store.commit(session, *self._stolen(session, now))
+            self._wake(session.id)
+            return None
+        if now - session.launched_at > BOOT_TIME or not tokens.matches(ticket, session.tokens.get("boot")):
+            return None
+        token = tokens.worker_token(sandbox_id)
+        hashes = {**tokens.token_hashes(token), "booted": session.tokens["boot"]}
+        del hashes["boot"]
+        self._store.commit(session, session.model_copy(update={"tokens": hashes, "address": address}))
+        return token
+
+    def _stolen(self, session: Session, now: datetime) -> tuple[Session, Changes]:
+        draft = Draft(lifecycle.stopped(session, Status.ERROR, now, recheck_seconds=0), now)
+        message = (
+            "The sandbox's boot ticket was shown twice, so it may have been stolen, and the sandbox was "
+            "stopped. Send a message to start it again."
+        )
+        draft.say(Error(message=message, code="boot_ticket_reused"), "error")
+        return draft.session, draft.changes()
 
     def _record_part(self, token: str, batch: EventBatch) -> Session:
         """Store as much of a batch as fits into one commit."""

@@ -32,8 +32,16 @@ def token_hashes(worker: str) -> dict[str, str]:
         "worker": worker,
         "model": derived_token(worker, "model"),
         "egress": derived_token(worker, "egress"),
+        "boot": boot_ticket(worker),
     }
     return {kind: sha256(token) for kind, token in kinds.items()}
+
+
+def boot_ticket(worker: str) -> str:
+    """What a sandbox is launched with where its environment can be read by others, as in an account of AWS:
+    good for one thing, once, and soon (`Testimony.boot`).
+    """
+    return derived_token(worker, "boot")
 
 
 def sandbox_of(token: str) -> str | None:

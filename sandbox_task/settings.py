@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,13 +40,15 @@ class Paths:
 @dataclass(frozen=True)
 class Settings:
     """`gateway_url` and `egress_url` are `unix:<path>` or `http://host:port`. The door is an inherited socket
-    (`door_fd`) or a port on all addresses (`door_port`).
+    (`door_fd`) or a port on all addresses (`door_port`). Where there is a `ticket`, the token is yet to be
+    had for it (`sandbox_task.boot`).
     """
 
     sandbox_id: str
     gateway_url: str
     egress_url: str
     token: str = field(repr=False)
+    ticket: str = field(default="", repr=False)
     door_fd: int | None = None
     door_port: int | None = None
 
@@ -57,8 +59,8 @@ def undumpable() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed; the token would not be safe")
 
 
-def settings(environ: MutableMapping[str, str], line: bytes) -> Settings:
-    """The settings from the environment and the line that came by standard input.
+def settings(environ: MutableMapping[str, str], read_line: Callable[[], bytes]) -> Settings:
+    """The settings from the environment and, without a BOOT_TICKET, the line that comes by standard input.
 
     Leaves in `environ` only what the agent may inherit. Raises SystemExit naming what is missing.
     """
@@ -67,21 +69,26 @@ def settings(environ: MutableMapping[str, str], line: bytes) -> Settings:
         missing.append("DOOR_FD or DOOR_PORT")
     if missing:
         sys.exit(f"The worker's environment lacks {', '.join(missing)}.")
-    try:
-        token = str(json.loads(line)["token"])
-    except (ValueError, KeyError, TypeError):
-        sys.exit('Standard input must begin with one line of JSON, {"token": …}.')
+    ticket = environ.get("BOOT_TICKET", "")
     given = Settings(
         sandbox_id=environ["SANDBOX_ID"],
         gateway_url=environ["GATEWAY_URL"],
         egress_url=environ["EGRESS_URL"],
-        token=token,
+        token="" if ticket else _token(read_line()),
+        ticket=ticket,
         door_fd=int(environ["DOOR_FD"]) if "DOOR_FD" in environ else None,
         door_port=int(environ["DOOR_PORT"]) if "DOOR_PORT" in environ else None,
     )
     for name in [name for name in environ if name not in _INHERITED]:
         del environ[name]
     return given
+
+
+def _token(line: bytes) -> str:
+    try:
+        return str(json.loads(line)["token"])
+    except (ValueError, KeyError, TypeError):
+        sys.exit('Standard input must begin with one line of JSON, {"token": …}.')
 
 
 def first_line(fd: int) -> bytes:

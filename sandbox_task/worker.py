@@ -17,6 +17,7 @@ import uvloop
 from opensessions import events
 from opensessions.handshake import derived_token
 from sandbox_task import gateway, ports, relays
+from sandbox_task.boot import booted
 from sandbox_task.door import Door
 from sandbox_task.inbox import Inbox
 from sandbox_task.outbox import Outbox
@@ -35,7 +36,7 @@ _FAREWELL = 2.5
 def main(paths: Paths = Paths()) -> None:  # noqa: B008
     """Run until the host, the gateway or SIGTERM says that it is over. Exits with 0."""
     undumpable()
-    given = settings(os.environ, first_line(0))
+    given = settings(os.environ, lambda: first_line(0))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     _keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -56,7 +57,10 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        given = self._given
+        try:
+            given = self._given = await booted(self._given)
+        except gateway.Revoked:
+            return
         self._listening = await self._door.listen(given.door_fd, given.door_port)
         self._around = (
             await relays.reachable(given.gateway_url, self._own),

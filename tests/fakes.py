@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from opensessions import tokens
-from opensessions.errors import LaunchFailed
+from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import AnyEvent, EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
@@ -34,24 +34,33 @@ class Clock:
 
 
 class FakeRuntime:
-    """Sandboxes that are only remembered. `refuse` makes launches fail with this reason."""
+    """Sandboxes that are only remembered. `refuse` makes launches fail with this reason, `lack` the next
+    so many for want of capacity.
+    """
 
     def __init__(self) -> None:
-        self.running: dict[str, Launch] = {}
+        self.live: dict[str, Launch] = {}
         self.launches: list[Launch] = []
         self.refuse: str | None = None
+        self.lack = 0
 
     def launch(self, launch: Launch) -> None:
+        if self.lack:
+            self.lack -= 1
+            raise NoCapacity("There is no capacity for a sandbox at the moment.")
         if self.refuse:
             raise LaunchFailed(self.refuse)
         self.launches.append(launch)
-        self.running[launch.sandbox_id] = launch
+        self.live[launch.sandbox_id] = launch
 
     def stop(self, sandbox_id: str) -> None:
-        self.running.pop(sandbox_id, None)
+        self.live.pop(sandbox_id, None)
 
     def alive(self, sandbox_id: str) -> bool:
-        return sandbox_id in self.running
+        return sandbox_id in self.live
+
+    def running(self) -> list[str]:
+        return list(self.live)
 
     def dial(self, sandbox_id: str, port: int) -> tuple[str, int]:
         return ("127.0.0.1", port)
@@ -68,12 +77,19 @@ class World:
     quota: Quota = field(default_factory=lambda: Quota(live=3, creates=20))
     deadlines: Deadlines = field(default_factory=lambda: Deadlines(start=100, silence=60, lifetime=3600))
     woken: list[str] = field(default_factory=list)
+    put_off: list[tuple[str, int, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.blobs = FileBlobs(self.folder / "blobs")
         shared: dict[str, Any] = {"clock": self.clock, "wake": self.woken.append}
         named = {**shared, "preview_url": lambda sandbox, port: f"https://{sandbox}-p{port}.preview.test"}
-        self.supervisor = Supervisor(self.store, self.runtime, deadlines=self.deadlines, **shared)
+        self.supervisor = Supervisor(
+            self.store,
+            self.runtime,
+            deadlines=self.deadlines,
+            later=lambda *put_off: self.put_off.append(put_off),
+            **shared,
+        )
         self.testimony = Testimony(self.store, self.blobs, **named)
         new_id = lambda: secrets.token_hex(16)  # noqa: E731
         self.service = Service(self.store, self.supervisor, new_id=new_id, quota=self.quota, **named)
@@ -82,7 +98,7 @@ class World:
         return self.service.create(account, NewSession(prompt=prompt, user_id="u1", **more))
 
     def token(self, session: Session) -> str:
-        return self.runtime.running[session.sandbox_id].token
+        return self.runtime.live[session.sandbox_id].token
 
     def say(self, session: Session, *events: AnyEvent, first: int | None = None) -> Recorded:
         """The sandbox says something, from the number on that is expected next unless told otherwise."""

@@ -20,7 +20,7 @@ def test_a_sandbox_that_never_starts(here: World) -> None:
     here.supervisor.sweep()
     assert here.now(session).head.status is Status.ERROR
     assert "did not start" in here.store.events(session.id, 2, 9)[-1].payload["message"]
-    assert here.runtime.running == {}
+    assert here.runtime.live == {}
 
 
 def test_i39_a_sandbox_that_falls_silent(here: World) -> None:
@@ -34,7 +34,7 @@ def test_i39_a_sandbox_that_falls_silent(here: World) -> None:
     here.clock.tick(61)
     here.supervisor.sweep()
     assert here.now(session).head.status is Status.ERROR
-    assert here.runtime.running == {}
+    assert here.runtime.live == {}
 
 
 def test_i40_a_heartbeat_does_not_outlive_the_lifetime(here: World) -> None:
@@ -50,7 +50,7 @@ def test_i40_a_heartbeat_does_not_outlive_the_lifetime(here: World) -> None:
 
 def test_a_lost_sandbox_is_noticed_by_the_sweep(here: World) -> None:
     session = here.create()
-    here.runtime.running.clear()
+    here.runtime.live.clear()
     here.supervisor.sweep(FOREVER)
     failed = here.now(session)
     assert (failed.head.status, failed.head.sandbox_status) == (Status.ERROR, SandboxStatus.STOPPED)
@@ -123,7 +123,7 @@ def test_a_crash_between_any_two_calls_is_mended(tmp_path: Path, nth: int, after
         assert session.due_at is None
         seqs = [event.seq for event in here.store.events(session.id, 0, 100)]
         assert seqs == list(range(1, session.head.last_seq + 1))
-    assert here.runtime.running == {}
+    assert here.runtime.live == {}
     session = here.service.create("acme", NewSession(prompt="x", user_id="u1"), "key")
     if session.head.status is not Status.ENDED:
         here.service.end("acme", session.id)

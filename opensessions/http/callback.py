@@ -29,6 +29,12 @@ class Notice(Fields):
     code: str = Field(min_length=1, max_length=64)
 
 
+class Booting(Fields):
+    """Where the gateway saw the sandbox that shows its ticket: an IP address."""
+
+    address: Annotated[str, StringConstraints(min_length=2, max_length=45)]
+
+
 def create_app(testimony: Testimony) -> FastAPI:
     """The callback as an ASGI app. Who may call it at all is for its host to see to."""
     app = FastAPI(title="opensessions callback", openapi_url=None, redirect_slashes=False)
@@ -61,6 +67,12 @@ def record_events(testimony: Ask, token: Token, raw: Body) -> JSONResponse:
     recorded = testimony.record_events(token, _batch(raw))
     ack = recorded.ack.model_dump()
     return JSONResponse({**ack, "session_id": recorded.session_id, "last_seq": recorded.last_seq})
+
+
+@router.post("/callback/v1/boot")
+def boot(testimony: Ask, ticket: Token, raw: Body) -> JSONResponse:
+    """Swap the boot ticket that a sandbox showed at this address for its worker's token; once."""
+    return JSONResponse({"token": testimony.boot(ticket, Booting.read(parse(raw)).address)})
 
 
 @router.post("/callback/v1/notices")

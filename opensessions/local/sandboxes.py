@@ -159,6 +159,9 @@ class LocalSandboxes:
             sandbox = self._running.get(sandbox_id)
             return sandbox is not None and sandbox.jail.running()
 
+    def running(self) -> list[str]:
+        return [sandbox.launch.sandbox_id for sandbox in self._all()]
+
     def dial(self, sandbox_id: str, port: int) -> str:
         """The path of the door's socket, whatever the port; nothing is there while no sandbox runs."""
         _require_id(sandbox_id)

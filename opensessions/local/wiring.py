@@ -11,6 +11,7 @@ import httpx2
 from starlette.types import ASGIApp
 
 import sandbox_task
+from gateway.boot import Boot
 from gateway.egress import EgressProxy
 from gateway.egress_policy import EgressPolicy
 from gateway.grants import SandboxGrant, TokenKind
@@ -131,7 +132,7 @@ class System:
             self.testimony, self.hub.bells, self.streams, door_key_of=self._door_key, on_connected=_ignore
         )
         relay = Relay(self.testimony.identify, self._callback, self.wake)
-        self.sandbox_app = sandbox_app(inbox, relay, self.model)
+        self.sandbox_app = sandbox_app(Boot(self._callback), inbox, relay, self.model)
         policy = EgressPolicy(settings.egress_allow, own_names=(settings.preview_domain, "localhost"))
         self.egress = EgressProxy(self._authorize, policy, SystemResolver(), on_refused=self._refused)
         streams = EventStreams(self.service, self.hub, self.streams, allow_query_key=True)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 from starlette.responses import PlainTextResponse
 
+from gateway.boot import Boot
 from gateway.hub import Hub
 from gateway.inbox import Assignments, Inbox
 from gateway.relay import Relay
@@ -20,10 +21,12 @@ from tests.gateway.model_parts import serving
 from tests.gateway.stream_parts import Frames
 
 SANDBOX_REQUESTS = [
+    ("POST", "/sandbox/v1/boot"),
     ("GET", "/sandbox/v1/inbox"),
     ("POST", "/sandbox/v1/events"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
+    ("POST", "/callback/v1/boot"),
     ("POST", "/callback/v1/events"),
     ("POST", "/callback/v1/notices"),
 ]
@@ -90,7 +93,7 @@ async def sandbox_side(
     async with httpx2.AsyncClient(transport=way, base_url="http://callback") as called:
         relay = Relay(here.testimony.identify, called, hub.wake, **more)
         async with (
-            serving(sandbox_app(inbox, relay, PlainTextResponse("the model"))) as url,
+            serving(sandbox_app(Boot(called), inbox, relay, PlainTextResponse("the model"))) as url,
             httpx2.AsyncClient(base_url=url, trust_env=False, timeout=10) as side.client,
         ):
             yield side

@@ -271,7 +271,7 @@ def test_delete_is_the_same_each_time(here: World, client: TestClient) -> None:
     for _ in range(2):
         response = client.delete(f"{SESSIONS}/{session_id}")
         assert (response.status_code, response.json()) == (200, {"id": session_id, "status": "ended"})
-    assert here.runtime.running == {}
+    assert here.runtime.live == {}
     assert client.get(f"{SESSIONS}/{session_id}").json()["status"] == "ended"
 
 

@@ -54,7 +54,7 @@ _WORKER = """
 import os, sys; sys.path.extend({path!r})
 from sandbox_task.settings import first_line, settings, undumpable
 if {safe}: undumpable()
-given = settings(os.environ, first_line(0))
+given = settings(os.environ, lambda: first_line(0))
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -169,9 +169,9 @@ def test_settings_leave_an_environment_that_may_be_inherited() -> None:
         "SANDBOX_ID": "sb", "GATEWAY_URL": "http://g:1", "EGRESS_URL": "http://g:2", "DOOR_PORT": "7000",
         "HOME": "/h", "PATH": "/bin", "AWS_SECRET": "x", "LD_PRELOAD": "y",
     }  # fmt: skip
-    given = settings(environ, b'{"token": "osw_00_abc"}')
+    given = settings(environ, lambda: b'{"token": "osw_00_abc"}')
     assert environ == {"HOME": "/h", "PATH": "/bin"}
     assert (given.door_port, given.door_fd, given.token) == (7000, None, "osw_00_abc")
     assert "abc" not in repr(given)
     with pytest.raises(SystemExit, match="GATEWAY_URL"):
-        settings({"SANDBOX_ID": "sb"}, b"{}")
+        settings({"SANDBOX_ID": "sb"}, lambda: b"{}")

@@ -1,0 +1,54 @@
+"""What may be seen of sessions, and by whom."""
+
+from opensessions import tokens
+from opensessions.errors import NotFound, Unauthorized
+from opensessions.models import Event, Message, Page, Session, Status
+from opensessions.ports import SessionStore
+
+RECENT = 100
+"""How many messages and events the full session object holds."""
+
+
+class Reading:
+    """Sessions of all accounts, to look at. Thread-safe; every method is a plain, blocking call."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+
+    def authenticate(self, key: str) -> str:
+        """The account of an API key. Raises Unauthorized."""
+        account = self._store.account(tokens.sha256(key)) if len(key) in tokens.API_KEY_LENGTH else None
+        if account is None:
+            raise Unauthorized("The API key is missing or not known; send it in the X-API-Key header.")
+        return account
+
+    def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        """A session. Raises NotFound when it is unknown, or another account's, or another user's than
+        `user_id`.
+        """
+        session = self._store.get(session_id)
+        if session is None or session.account != account or user_id not in (None, session.user_id):
+            raise NotFound("Session not found")
+        return session
+
+    def page(
+        self, account: str, user_id: str | None, status: Status | None, limit: int, cursor: str | None
+    ) -> Page:
+        """At most `limit` sessions, newest first. Raises InvalidRequest for a cursor that is not of this
+        list.
+        """
+        kept: list[Session] = []
+        while True:
+            page = self._store.page(account, user_id, limit - len(kept), cursor)
+            kept += [session for session in page.sessions if status in (None, session.head.status)]
+            cursor = page.cursor
+            if len(kept) >= limit or cursor is None:
+                return Page(kept, cursor)
+
+    def recent(self, session: Session, limit: int = RECENT) -> tuple[list[Message], list[Event]]:
+        """The newest messages and events, oldest first; the cost does not grow with the session's age."""
+        return self._store.messages(session.id, limit), self._store.latest_events(session.id, limit)
+
+    def events(self, session_id: str, after: int, limit: int) -> list[Event]:
+        """At most `limit` events with `seq` > `after`, in order, each once."""
+        return self._store.events(session_id, after, limit)
