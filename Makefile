@@ -33,6 +33,15 @@ test-dynamodb: .venv/dev ## The store's contract on Amazon's own DynamoDB Local,
 	@OPENSESSIONS_DYNAMODB_LOCAL=.cache/dynamodb/node_modules/amplify-dynamodb-simulator/emulator \
 		$(BIN)/pytest tests/contract
 
+test-infra: .venv/infra ## The stack: synthesised in every shape, and checked against rules
+	@$(BIN)/pytest -n 2 -m infra tests/infra
+
+test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The stack, deployed to an emulator on this machine and used
+	@$(BIN)/pytest -m rehearsal tests/rehearsal
+
+test-images: .venv/dev ## The container images, built without Docker and run (root, on Debian)
+	@$(BIN)/pytest -m images tests/images
+
 bench: .venv/dev .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side measurements
 	@$(BIN)/python -m bench
 
@@ -45,7 +54,7 @@ lock: .venv/dev ## Pin all dependencies anew
 		--python-version 3.11 $${set#*:} --output-file requirements/$${set%%:*}.txt || exit 1; done
 
 clean: ## Remove what was made here; sessions and their files are kept
-	@rm -rf .venv .venv-sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-sandbox .venv-rehearsal .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: sudo apt-get install python3"; exit 1; }
@@ -58,6 +67,19 @@ clean: ## Remove what was made here; sessions and their files are kept
 .venv/dev: .venv/bin/python requirements/dev.txt
 	@echo "Setting up the tools for development (about 350 MB)"
 	@$(BIN)/python $(PIP) requirements/dev.txt && touch $@ .venv/local
+
+.venv/infra: .venv/dev requirements/infra.txt
+	@echo "Setting up the tools for the stack (about 100 MB)"
+	@$(BIN)/python $(PIP) requirements/infra.txt && touch $@
+
+.venv-rehearsal/ready: .venv/bin/python requirements/rehearsal.txt
+	@echo "Setting up the emulator"
+	@test -x .venv-rehearsal/bin/python || $(PYTHON) -m venv .venv-rehearsal
+	@.venv-rehearsal/bin/python $(PIP) requirements/rehearsal.txt && touch $@
+
+.cache/cdk/node_modules:
+	@command -v npm >/dev/null || { $(call install,npm); }
+	@npm install --silent --no-save --prefix .cache/cdk aws-cdk@2.1148.1
 
 .venv-sandbox/ready: .venv/bin/python requirements/sandbox.txt
 	@echo "Setting up the sandbox with the Claude agent (about 170 MB)"
