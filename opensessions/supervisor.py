@@ -105,6 +105,16 @@ class Supervisor:
         session = self._store.find(sandbox_id)
         return session is not None and session.live
 
+    def waiting(self) -> float:
+        """For how many seconds the longest launch under way has taken; 0 when there is none. Looks at those
+        alone that are due soonest, so its cost does not grow with the number of sessions.
+        """
+        now = self._clock()
+        soon = self._store.due(now + timedelta(seconds=self._deadlines.start), limit=25)
+        looked = [session for session in map(self._store.get, soon) if session]
+        starting = [s for s in looked if s.head.sandbox_status is SandboxStatus.STARTING]
+        return max(((now - session.launched_at).total_seconds() for session in starting), default=0.0)
+
     def sweep(self, until: datetime | None = None) -> None:
         """Act on deadlines that have passed. An `until` in the far future looks at all live sessions at
         once.

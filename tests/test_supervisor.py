@@ -23,6 +23,18 @@ def test_a_sandbox_that_never_starts(here: World) -> None:
     assert here.runtime.live == {}
 
 
+def test_the_longest_launch_under_way(here: World) -> None:
+    assert here.supervisor.waiting() == 0
+    first = here.create()
+    here.clock.tick(30)
+    here.create()
+    assert here.supervisor.waiting() == 30
+    here.say(first, SandboxReady())
+    assert here.supervisor.waiting() == 0
+    here.clock.tick(5)
+    assert here.supervisor.waiting() == 5
+
+
 def test_i39_a_sandbox_that_falls_silent(here: World) -> None:
     session = here.create()
     here.say(session, SandboxReady())

@@ -1,0 +1,14 @@
+"""Every minute: deadlines that have passed, and tasks that nobody wants."""
+
+from typing import Any
+
+from opensessions.aws import telemetry, wiring
+
+_supervisor = wiring.supervisor()
+
+
+@telemetry.observed()
+def handler(event: Any, context: Any) -> None:
+    _supervisor.sweep()
+    orphans = _supervisor.reap()
+    telemetry.count(Sweeps=1, OrphanedTasks=len(orphans), OldestUnlaunchedSeconds=_supervisor.waiting())

@@ -1,0 +1,121 @@
+"""Sandboxes as ECS tasks on Fargate: the runtime of the cloud."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from opensessions import tokens
+from opensessions.aws.settings import Cluster
+from opensessions.errors import LaunchFailed, NoCapacity
+from opensessions.models import Session
+from opensessions.ports import Launch
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_ecs.type_defs import RunTaskRequestTypeDef
+
+log = logging.getLogger(__name__)
+
+CONTAINER = "sandbox"
+GROUP = "launch:"
+DOOR_PORT = 7070
+
+_PASSING = {
+    "BlockedException",
+    "LimitExceededException",
+    "RequestLimitExceeded",
+    "ServerException",
+    "ServiceUnavailableException",
+    "ThrottlingException",
+}
+_WANTING = ("capacity", "resource:", "limit", "quota", "concurrently")
+"""Words by which ECS says that there is too little of something; all of them pass."""
+
+
+class FargateSandboxes:
+    """A SandboxRuntime. A task's `startedBy` is its sandbox and its `group` the launch, so that everything is
+    found again without being written down: here, and in what ECS tells about the task.
+
+    `find` reads the session of a sandbox; it is asked for the address that a sandbox booted at.
+    """
+
+    def __init__(
+        self, client: Callable[[], "ECSClient"], place: Cluster, find: Callable[[str], Session | None]
+    ) -> None:
+        self._client, self._place, self._find = client, place, find
+
+    def launch(self, launch: Launch) -> None:
+        try:
+            answer = self._client().run_task(**_task(self._place, launch))
+        except ClientError as error:
+            raise _refusal(error.response["Error"]["Code"], error.response["Error"]["Message"]) from error
+        except BotoCoreError as error:
+            raise NoCapacity("The cloud did not answer when a sandbox was to be started.") from error
+        if answer.get("failures") or not answer.get("tasks"):
+            reasons = [failure.get("reason", "") for failure in answer.get("failures", [])]
+            raise _refusal("", reasons[0] if reasons else "RESOURCE:UNKNOWN")
+
+    def stop(self, sandbox_id: str) -> None:
+        for task in self._tasks(startedBy=sandbox_id):
+            self._client().stop_task(
+                cluster=self._place.cluster, task=task, reason="Asked for by its session."
+            )
+
+    def alive(self, sandbox_id: str) -> bool:
+        return next(self._tasks(startedBy=sandbox_id), None) is not None
+
+    def running(self) -> Sequence[str]:
+        family = self._place.task_definition.rsplit("/", 1)[-1].split(":")[0]
+        tasks = list(self._tasks(family=family))
+        found: list[str] = []
+        for part in (tasks[n : n + 100] for n in range(0, len(tasks), 100)):
+            described = self._client().describe_tasks(cluster=self._place.cluster, tasks=part)
+            found += [task["startedBy"] for task in described["tasks"] if task.get("startedBy")]
+        return found
+
+    def dial(self, sandbox_id: str, port: int) -> tuple[str, int]:
+        """Raises ConnectionRefusedError while the sandbox has not booted."""
+        session = self._find(sandbox_id)
+        if session is None or not session.live or session.address is None:
+            raise ConnectionRefusedError(f"Sandbox {sandbox_id} has no address yet.")
+        return session.address, DOOR_PORT
+
+    def _tasks(self, **which: str) -> Iterator[str]:
+        pages = self._client().get_paginator("list_tasks")
+        for page in pages.paginate(cluster=self._place.cluster, desiredStatus="RUNNING", **which):  # type: ignore[arg-type]
+            yield from page["taskArns"]
+
+
+def _task(place: Cluster, launch: Launch) -> "RunTaskRequestTypeDef":
+    told = {"SANDBOX_ID": launch.sandbox_id, "BOOT_TICKET": tokens.boot_ticket(launch.token)}
+    environment: Any = [{"name": name, "value": value} for name, value in told.items()]
+    return {
+        "cluster": place.cluster,
+        "taskDefinition": place.task_definition,
+        "launchType": "FARGATE",
+        "count": 1,
+        "clientToken": f"{launch.sandbox_id.removeprefix('sb-')}-{launch.number}",
+        "startedBy": launch.sandbox_id,
+        "group": f"{GROUP}{launch.number}",
+        "enableExecuteCommand": False,
+        "overrides": {"containerOverrides": [{"name": CONTAINER, "environment": environment}]},
+        "networkConfiguration": {
+            "awsvpcConfiguration": {
+                "subnets": list(place.subnets),
+                "securityGroups": [place.security_group],
+                "assignPublicIp": "ENABLED" if place.public_ip else "DISABLED",
+            }
+        },
+    }
+
+
+def _refusal(code: str, message: str) -> LaunchFailed:
+    """What ECS said, for the caller of the API, to whom account numbers and ARNs are nothing: they are
+    logged.
+    """
+    log.error("RunTask was refused: %s %s", code, message)
+    if code in _PASSING or any(word in message.lower() for word in _WANTING):
+        return NoCapacity("There is no capacity for a sandbox at the moment.")
+    return LaunchFailed("The sandbox could not be started; the operator's log says why.")

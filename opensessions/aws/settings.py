@@ -1,0 +1,83 @@
+"""What the functions read from their environment, which `infra/` writes."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class SettingsError(Exception):
+    """A variable is missing or wrong; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where sessions are, and how a port's public address is spelled, with `{sandbox}` and `{port}` in it."""
+
+    table: str
+    bucket: str
+    preview_url: str
+
+    def preview(self, sandbox_id: str, port: int | str = 3000) -> str:
+        """The public address of a sandbox's port; empty where previews are off."""
+        return self.preview_url.replace("{sandbox}", sandbox_id).replace("{port}", str(port))
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where sandboxes run. `task_definition` is a family or an ARN; `tasks_queue` the URL of the queue that
+    brings launches that were put off.
+    """
+
+    cluster: str
+    task_definition: str
+    subnets: tuple[str, ...]
+    security_group: str
+    public_ip: bool
+    tasks_queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What one account may do: sandboxes at once, new sessions a minute."""
+
+    live: int
+    creates: int
+
+
+def storage(environment: Mapping[str, str] = os.environ) -> Storage:
+    """Raises SettingsError."""
+    return Storage(
+        table=required(environment, "TABLE_NAME"),
+        bucket=required(environment, "BUCKET_NAME"),
+        preview_url=environment.get("PREVIEW_URL", ""),
+    )
+
+
+def cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """For functions that launch. Raises SettingsError."""
+    return Cluster(
+        cluster=required(environment, "CLUSTER"),
+        task_definition=required(environment, "SANDBOX_TASK_DEFINITION"),
+        subnets=tuple(required(environment, "SANDBOX_SUBNETS").split(",")),
+        security_group=required(environment, "SANDBOX_SECURITY_GROUP"),
+        public_ip=required(environment, "SANDBOX_PUBLIC_IP") == "ENABLED",
+        tasks_queue=required(environment, "TASKS_QUEUE_URL"),
+    )
+
+
+def quotas(environment: Mapping[str, str] = os.environ) -> Quotas:
+    """Raises SettingsError."""
+    return Quotas(number(environment, "QUOTA_LIVE", 10), number(environment, "QUOTA_CREATES", 60))
+
+
+def required(environment: Mapping[str, str], name: str) -> str:
+    if not (value := environment.get(name, "")):
+        raise SettingsError(f"{name} is not set.")
+    return value
+
+
+def number(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name) or str(default)
+    if not (value.isascii() and value.isdigit()):
+        raise SettingsError(f"{name} is {value!r}; it must be a whole number.")
+    return int(value)
