@@ -16,7 +16,7 @@ dies, however it dies, the kernel takes the mounts away.
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -37,12 +37,14 @@ _STAGE = Path("/sys")
 class Spawner:
     """Starts bubblewrap. Safe to call from many threads; ends with `close()`.
 
-    Raises OSError on construction when it is root but may not make mounts.
+    `etc`, path inside to content, comes on top of the files that every sandbox gets. Raises OSError on
+    construction when it is root but may not make mounts.
     """
 
-    def __init__(self, program: str, limits: Limits) -> None:
+    def __init__(self, program: str, limits: Limits, etc: Mapping[str, str] | None = None) -> None:
         self._program = program
         self._limits = limits
+        self._etc = {**bubblewrap.synthetic_etc(), **(etc or {})}
         self._staged = os.geteuid() == 0
         self._names = count(1)
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -111,7 +113,7 @@ class Spawner:
         return process
 
     def _options(self, recipe: Recipe, descriptors: list[int]) -> list[str]:
-        etc = {path: _spill(path, text.encode()) for path, text in bubblewrap.synthetic_etc().items()}
+        etc = {path: _spill(path, text.encode()) for path, text in self._etc.items()}
         filter_ = _spill("seccomp", seccomp.program())
         descriptors += [*etc.values(), filter_]
         known = bubblewrap.known_options(self._program)

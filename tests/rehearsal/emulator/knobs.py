@@ -1,0 +1,32 @@
+"""What the tests make go wrong. Each knob counts the next times; 0 is the machine as it should be."""
+
+from dataclasses import dataclass, field, fields
+from threading import Lock
+
+
+@dataclass
+class Knobs:
+    """`capacity`, `quota`: RunTask is refused for the lack of it. `lost_events`: a task's STOPPED event goes
+    nowhere. `throttled`: a write to a table is refused.
+    """
+
+    capacity: int = 0
+    quota: int = 0
+    lost_events: int = 0
+    throttled: int = 0
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def turn(self, **settings: int) -> None:
+        """Raises KeyError for a knob that there is not."""
+        known = {each.name for each in fields(self)} - {"_lock"}
+        for name, value in settings.items():
+            if name not in known:
+                raise KeyError(name)
+            setattr(self, name, int(value))
+
+    def take(self, name: str) -> bool:
+        """Whether this time is one of those."""
+        with self._lock:
+            left: int = getattr(self, name)
+            setattr(self, name, max(0, left - 1))
+            return left > 0

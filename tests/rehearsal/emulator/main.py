@@ -1,0 +1,45 @@
+"""Starts the emulator: `python -I -c "…; main()"` in the environment of `.venv-rehearsal`.
+
+REHEARSAL_FOLDER (short: sockets lie in it), REHEARSAL_CONTROL_PORT and REHEARSAL_REPOSITORY are ours and are
+taken out of the environment, which Lambdas inherit; what ministack itself is told stays in it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from opensessions.local.walls.furnishing import Places
+from tests.rehearsal.emulator import functions, resources, roles, symbols, tasks, throttles
+from tests.rehearsal.emulator.control import Control
+from tests.rehearsal.emulator.knobs import Knobs
+from tests.rehearsal.emulator.processes import Docker
+from tests.rehearsal.emulator.ways import Ways
+
+
+def main() -> None:
+    if gone := symbols.missing():
+        sys.exit(gone)
+    folder = Path(os.environ.pop("REHEARSAL_FOLDER"))
+    port = int(os.environ.pop("REHEARSAL_CONTROL_PORT"))
+    repository = Path(os.environ.pop("REHEARSAL_REPOSITORY"))
+    knobs, docker = Knobs(), _docker(folder, repository)
+    resources.install()
+    roles.install()
+    tasks.install(knobs, docker)
+    throttles.install(knobs)
+    functions.install(folder)
+    Control(port, knobs, docker)
+    try:
+        symbols.get("app.main")()
+    finally:
+        docker.close()
+
+
+def _docker(folder: Path, repository: Path) -> Docker:
+    run, workspaces = folder / "run", folder / "workspaces"
+    run.mkdir(mode=0o711)
+    code = ("opensessions/__init__.py", "opensessions/events.py", "opensessions/handshake.py", "sandbox_task")
+    places = Places(
+        run, workspaces, run, run, repository / ".venv-sandbox", {name: repository / name for name in code}
+    )
+    return Docker(run, places, Ways(run))
