@@ -88,6 +88,15 @@ class DynamoStore:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
 
+    def drop_key(self, key_hash: str) -> bool:
+        """Make a key open nothing. False when there was none."""
+        answer = self._client.delete_item(
+            TableName=self._table,
+            Key=table.attributes({"pk": table.key_pk(key_hash), "sk": "META"}),
+            ReturnValues="ALL_OLD",
+        )
+        return bool(answer.get("Attributes"))
+
     # ---- reading ----
 
     def get(self, session_id: str) -> Session | None:
