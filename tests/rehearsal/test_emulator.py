@@ -156,7 +156,12 @@ def test_changes_of_a_task_are_told(emulator: Emulator, gateways: list[Gateway])
     until(lambda: emulator.sandboxes() and gateways[0].visits + gateways[1].visits)
     emulator.tell("/kill", sandbox="sb-killed")
     told: list[dict[str, Any]] = []
-    until(lambda: told.extend(taken()) or (told and told[-1]["lastStatus"] == "STOPPED"))
+
+    def over() -> bool:
+        told.extend(taken())
+        return bool(told) and told[-1]["lastStatus"] == "STOPPED"
+
+    until(over)
     assert [change["lastStatus"] for change in told] == ["PENDING", "RUNNING", "STOPPED"]
     assert [change["version"] for change in told] == sorted({change["version"] for change in told})
     assert told[-1]["stopCode"] == "EssentialContainerExited"

@@ -12,8 +12,10 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
 Dial = Callable[[], Awaitable[tuple[Reader, Writer]]]
 
 

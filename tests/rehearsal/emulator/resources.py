@@ -47,6 +47,7 @@ def install() -> None:
         handlers.setdefault(kind, _inert(prefix, attributes))
     for kind, rules in (("Ingress", "IpPermissions"), ("Egress", "IpPermissionsEgress")):
         handlers[f"AWS::EC2::SecurityGroup{kind}"] = _security_group_rule(rules)
+    handlers["Custom::AWS"] = _sdk_call()
     _add_attributes(handlers["AWS::EC2::VPC"], lambda properties: {"CidrBlock": properties["CidrBlock"]})
     _refer_by_arn(handlers["AWS::SecretsManager::Secret"])
     wrap("services.cloudformation.provisioners._sm_secret_string")(_generated_by_default)
@@ -90,6 +91,25 @@ def _security_group_rule(store: str) -> dict[str, Callable[..., Any]]:
         return create("", new, stack)
 
     return {"create": create, "update": update, "delete": delete}
+
+
+def _sdk_call() -> dict[str, Callable[..., Any]]:
+    """The CDK's `AwsCustomResource`: its function is JavaScript and wants AWS's SDK, and all that it is
+    here for is the id of a list of AWS's addresses.
+    """
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Made:
+        call = json.loads(properties.get("Create") or properties["Update"])
+        if call["action"] != "DescribeManagedPrefixLists":
+            raise ValueError(f"{logical_id} calls {call['action']}, which the rehearsal does not know.")
+        [name] = call["parameters"]["Filters"][0]["Values"]
+        found = f"pl-{uuid.uuid5(uuid.NAMESPACE_DNS, name).hex[:8]}"
+        return call["physicalResourceId"]["id"], {"PrefixLists.0.PrefixListId": found}
+
+    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Made:
+        return create(physical_id, new, stack)
+
+    return {"create": create, "update": update, "delete": lambda physical_id, properties: None}
 
 
 def _add_attributes(handler: dict[str, Any], more: Callable[[Properties], Properties]) -> None:

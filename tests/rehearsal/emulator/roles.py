@@ -31,13 +31,12 @@ def _resource(original: Callable[..., str]) -> Callable[..., str]:
         _asked.set(data)
         root = f"arn:aws:ecs:{region}:{account}:"
         if action == "RunTask":
-            return (
-                _definition(data)["taskDefinitionArn"] or root + "task-definition/" + data["taskDefinition"]
-            )
+            arn: str = _definition(data)["taskDefinitionArn"]
+            return arn or f"{root}task-definition/{data['taskDefinition']}"
         if action in ("StopTask", "DescribeTasks"):
             named = data.get("task") or (data.get("tasks") or ["*"])[0]
             cluster = data.get("cluster", "default").rsplit("/", 1)[-1]
-            return named if named.startswith("arn:") else f"{root}task/{cluster}/{named}"
+            return str(named) if named.startswith("arn:") else f"{root}task/{cluster}/{named}"
         if action == "ListTasks":
             return "*"
         return original(service, method, path, headers, body, *rest)
@@ -66,11 +65,9 @@ def _enforce(original: Callable[..., Any]) -> Callable[..., Any]:
         if denied or action != "ecs:RunTask":
             return denied
         definition = _definition(_asked.get())
-        passed = {definition.get(name) for name in ("executionRoleArn", "taskRoleArn")} - {"", None}
-        checks = [
-            ("iam:PassRole", arn, {"iam:PassedToService": "ecs-tasks.amazonaws.com"})
-            for arn in sorted(passed)
-        ]
+        passed = {str(definition.get(name) or "") for name in ("executionRoleArn", "taskRoleArn")} - {""}
+        to = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+        checks = [("iam:PassRole", arn, to) for arn in sorted(passed)]
         if _asked.get().get("tags") or _asked.get().get("propagateTags"):
             root = more["resource_arn"].split(":task-definition/")[0]
             checks.append(("ecs:TagResource", f"{root}:task/*", {"ecs:CreateAction": "RunTask"}))

@@ -15,7 +15,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "core.iam_actions": ("access_denied_response", "extract_resource_arn", "request_tag_context"),
     "core.iam_evaluator": ("enforce",),
     "core.lambda_runtime": ("_detect_runtime_binary", "execution_credentials"),
-    "core.responses": ("error_response_json", "get_account_id", "get_region", "json_response", "request_scope"),
+    "core.responses": (
+        "error_response_json", "get_account_id", "get_region", "json_response", "request_scope",
+    ),
     "services.cloudformation.provisioners": (
         "_RESOURCE_HANDLERS", "_ec2_sg_permissions", "_ecs_task_def_create", "_sm_secret_string",
     ),

@@ -9,7 +9,7 @@ from tests.rehearsal.emulator.knobs import Knobs
 from tests.rehearsal.emulator.symbols import get, wrap
 
 Data = dict[str, Any]
-Answer = tuple[int, dict[str, str], bytes]
+Answer = Any
 
 CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
 QUOTA = "You’ve reached the limit on the number of vCPUs you can run concurrently"  # noqa: RUF001
@@ -30,7 +30,7 @@ def install(knobs: Knobs, docker: object) -> None:
 
 
 def _told(mark: Callable[..., bool], knobs: Knobs) -> Callable[..., bool]:
-    """A change of state is published on the default bus. PutEvents refuses the source `aws.ecs`, as on AWS."""
+    """A change of state is published on the default bus; PutEvents refuses the source, as on AWS."""
     sanitize, put_events = get("services.ecs._sanitize"), get("services.eventbridge._put_events")
 
     def marked(arn: str, task: Data, *rest: Any, **more: Any) -> bool:
@@ -71,9 +71,7 @@ def _run_task(original: Callable[[Data], Answer], knobs: Knobs) -> Callable[[Dat
     return run
 
 
-_CONFLICT = (
-    "The RunTask request could not be processed due to conflicts: the client token was used otherwise."
-)
+_CONFLICT = "The RunTask request conflicts with another one that had the same client token."
 
 
 def _stop_task(original: Callable[[Data], Answer]) -> Callable[[Data], Answer]:
