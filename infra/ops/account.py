@@ -1,6 +1,8 @@
 """The account and region that the operator's commands talk to, and what is deployed there."""
 
+import json
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -68,13 +70,33 @@ class Deployment:
         """Its Lambda functions by their handler, `functions.<name>.handler`: their names."""
         found: dict[str, str] = {}
         lambdas = self.account.client("lambda")
+        for resource in self._resources():
+            if resource["ResourceType"] == "AWS::Lambda::Function":
+                name = resource["PhysicalResourceId"]
+                found[lambdas.get_function_configuration(FunctionName=name).get("Handler", name)] = name
+        return found
+
+    def kept(self) -> list[tuple[str, str]]:
+        """What stays when the stack goes: type and name."""
+        cloudformation = self.account.client("cloudformation")
+        template = cloudformation.get_template(StackName=self.stack)["TemplateBody"]
+        body = json.loads(template) if isinstance(template, str) else template
+        retained = {
+            name
+            for name, resource in body["Resources"].items()
+            if resource.get("DeletionPolicy", "Delete") != "Delete"
+        }
+        found = [
+            (resource["ResourceType"], resource.get("PhysicalResourceId", ""))
+            for resource in self._resources()
+            if resource["LogicalResourceId"] in retained
+        ]
+        return sorted(found)
+
+    def _resources(self) -> Iterator[dict[str, Any]]:
         pages = self.account.client("cloudformation").get_paginator("list_stack_resources")
         for page in pages.paginate(StackName=self.stack):
-            for resource in page["StackResourceSummaries"]:
-                if resource["ResourceType"] == "AWS::Lambda::Function":
-                    name = resource["PhysicalResourceId"]
-                    found[lambdas.get_function_configuration(FunctionName=name).get("Handler", name)] = name
-        return found
+            yield from page["StackResourceSummaries"]
 
     @cached_property
     def _described(self) -> dict[str, Any] | None:
