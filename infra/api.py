@@ -1,0 +1,196 @@
+"""The public API: REST, because only REST APIs stream; event streams go to the gateway, all else to a
+function.
+"""
+
+import json
+
+import aws_cdk as cdk
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_apigatewayv2 as apigatewayv2
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as targets
+from constructs import Construct
+
+from infra.context import Context
+from infra.edge import Edge
+from infra.gateway import Gateway
+from infra.network import Network
+
+STAGE = "prod"
+RATE, BURST = 100, 200
+"""Requests a second that the stage lets through."""
+STREAM = cdk.Duration.minutes(15)
+_ALLOWED = "Content-Type, X-API-Key, Authorization, Idempotency-Key, Last-Event-ID"
+_ERRORS = {
+    apigateway.ResponseType.DEFAULT_4_XX: ("invalid_request", "The request was refused before it was read."),
+    apigateway.ResponseType.DEFAULT_5_XX: ("internal_error", "The service failed; try again."),
+    apigateway.ResponseType.INTEGRATION_TIMEOUT: ("internal_error", "The service took too long; try again."),
+    apigateway.ResponseType.REQUEST_TOO_LARGE: ("too_large", "The request is too large."),
+    apigateway.ResponseType.RESOURCE_NOT_FOUND: ("not_found", "There is no such route."),
+    apigateway.ResponseType.MISSING_AUTHENTICATION_TOKEN: ("not_found", "There is no such route."),
+    apigateway.ResponseType.THROTTLED: ("rate_limited", "Too many requests at the moment; try again soon."),
+}
+_STATUS = {apigateway.ResponseType.MISSING_AUTHENTICATION_TOKEN: "404"}
+
+
+class Api(Construct):
+    """Throttled as a stage. There is no usage plan: it would read the header that holds our own keys."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        context: Context,
+        function: lambda_.IFunction,
+        network: Network,
+        gateway: Gateway,
+        edge: Edge,
+    ) -> None:
+        super().__init__(scope, "Api")
+        self._function, self._network, self._gateway, self._edge = function, network, gateway, edge
+        self.rest = self._rest()
+        for kind, (error, message) in _ERRORS.items():
+            self._answer(kind, error, message)
+        self._routes()
+        if context.domain:
+            self._named(context)
+
+    def _rest(self) -> apigateway.RestApi:
+        log = logs.LogGroup(
+            self, "Access", retention=logs.RetentionDays.ONE_MONTH, removal_policy=cdk.RemovalPolicy.DESTROY
+        )
+        return apigateway.RestApi(
+            self,
+            "Rest",
+            description="opensessions",
+            endpoint_types=[apigateway.EndpointType.REGIONAL],
+            cloud_watch_role=False,
+            deploy_options=apigateway.StageOptions(
+                stage_name=STAGE,
+                throttling_rate_limit=RATE,
+                throttling_burst_limit=BURST,
+                tracing_enabled=True,
+                metrics_enabled=True,
+                access_log_destination=apigateway.LogGroupLogDestination(log),
+                access_log_format=_access_log(),
+            ),
+        )
+
+    def _routes(self) -> None:
+        to_function = apigateway.LambdaIntegration(self._function, allow_test_invoke=False)
+        root = self.rest.root
+        root.add_method("ANY", to_function)
+        v1 = root.add_resource("v1")
+        sessions = v1.add_resource("sessions")
+        session = sessions.add_resource("{id}")
+        events = session.add_resource("events")
+        for resource in [v1, sessions, session]:
+            resource.add_method("ANY", to_function)
+        for parent in (root, v1, session, events):
+            parent.add_resource("{proxy+}").add_method("ANY", to_function)
+        for method in ("OPTIONS", "POST", "PUT", "DELETE", "PATCH", "HEAD"):
+            events.add_method(method, to_function)
+        self._stream(events)
+
+    def _stream(self, events: apigateway.Resource) -> None:
+        """GET …/events, handed through as it comes. A request takes the whole query along."""
+        options = apigateway.IntegrationOptions(
+            response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
+            timeout=STREAM,
+            request_parameters={"integration.request.path.id": "method.request.path.id"},
+        )
+        parameters = {"method.request.path.id": True}
+        if self._edge.origin:
+            url = f"{self._edge.origin}/v1/sessions/{{id}}/events"
+            to_gateway = apigateway.HttpIntegration(url, proxy=True, http_method="GET", options=options)
+            events.add_method("GET", to_gateway, request_parameters=parameters)
+            return
+        link = self._link()
+        url = f"http://{self._gateway.balancer.load_balancer_dns_name}/v1/sessions/{{id}}/events"
+        to_gateway = apigateway.HttpIntegration(url, proxy=True, http_method="GET", options=options)
+        made = events.add_method("GET", to_gateway, request_parameters=parameters)
+        method = made.node.default_child
+        assert isinstance(method, apigateway.CfnMethod)
+        target = self._gateway.balancer.load_balancer_arn
+        method.add_property_override("Integration.ConnectionType", "VPC_LINK")
+        method.add_property_override("Integration.ConnectionId", link.attr_vpc_link_id)
+        method.add_property_override("Integration.IntegrationTarget", target)
+        deployment = self.rest.latest_deployment
+        assert deployment
+        # What is overridden on a method is not in the deployment's own fingerprint.
+        deployment.add_to_logical_id({"link": "balancer", "stream": STREAM.to_seconds()})
+        deployment.node.add_dependency(method)
+
+    def _link(self) -> apigatewayv2.CfnVpcLink:
+        vpc = self._network.vpc
+        subnets = vpc.select_subnets(subnet_type=ec2.SubnetType.PUBLIC).subnet_ids
+        group = ec2.SecurityGroup(
+            self, "Link", vpc=vpc, description="API Gateway on its way in", allow_all_outbound=False
+        )
+        group.add_egress_rule(self._network.balancer, ec2.Port.tcp(80), "event streams")
+        return apigatewayv2.CfnVpcLink(
+            self,
+            "VpcLink",
+            name=f"{cdk.Names.unique_id(self)[-100:]}",
+            subnet_ids=subnets,
+            security_group_ids=[group.security_group_id],
+        )
+
+    def _answer(self, kind: apigateway.ResponseType, error: str, message: str) -> None:
+        """API Gateway's own refusals, in the API's shape and readable for browsers."""
+        body = {"error": {"type": error, "message": message}}
+        template = json.dumps(body)[:-2] + ', "request_id": "$context.requestId"}}'
+        self.rest.add_gateway_response(
+            kind.response_type,
+            type=kind,
+            status_code=_STATUS.get(kind),
+            response_headers={
+                "Access-Control-Allow-Origin": "'*'",
+                "Access-Control-Allow-Headers": f"'{_ALLOWED}'",
+                "Retry-After": "'1'",
+            }
+            if kind is apigateway.ResponseType.THROTTLED
+            else {"Access-Control-Allow-Origin": "'*'", "Access-Control-Allow-Headers": f"'{_ALLOWED}'"},
+            templates={"application/json": template},
+        )
+
+    def _named(self, context: Context) -> None:
+        assert context.domain and context.hosted_zone_id
+        zone = route53.HostedZone.from_hosted_zone_attributes(
+            self, "Zone", hosted_zone_id=context.hosted_zone_id, zone_name=context.domain
+        )
+        domain = self.rest.add_domain_name(
+            "Domain",
+            domain_name=context.domain,
+            certificate=acm.Certificate(
+                self,
+                "Certificate",
+                domain_name=context.domain,
+                validation=acm.CertificateValidation.from_dns(zone),
+            ),
+            security_policy=apigateway.SecurityPolicy.TLS_1_2,
+            endpoint_type=apigateway.EndpointType.REGIONAL,
+        )
+        route53.ARecord(
+            self,
+            "Name",
+            zone=zone,
+            record_name=context.domain,
+            target=route53.RecordTarget.from_alias(targets.ApiGatewayDomain(domain)),
+        )
+
+
+def _access_log() -> apigateway.AccessLogFormat:
+    """Without query strings: they may hold keys."""
+    fields = {
+        "request_id": "$context.requestId",
+        "ip": "$context.identity.sourceIp",
+        "method": "$context.httpMethod",
+        "path": "$context.path",
+        "status": "$context.status",
+        "latency_ms": "$context.responseLatency",
+    }
+    return apigateway.AccessLogFormat.custom(json.dumps(fields))

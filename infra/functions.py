@@ -1,0 +1,109 @@
+"""The functions: each file of `functions/` is one, all from one bundle."""
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra import bundle
+from infra.bucket import Bucket
+from infra.sandbox import Sandbox, allow_stopping
+from infra.table import READ, WRITE, Table
+
+SECONDS = {"api": 29, "callback": 15, "task_state": 60, "sweep": 55}
+
+
+class Functions(Construct):
+    """What each may do is what it needs: `callback`, which strangers' words reach, can launch nothing."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        cluster: ecs.Cluster,
+        sandbox: Sandbox,
+        table: Table,
+        bucket: Bucket,
+        storage: dict[str, str],
+        placing: dict[str, str],
+        host_bundle: bool,
+    ) -> None:
+        super().__init__(scope, "Functions")
+        code = bundle.code(host_bundle)
+        self.tasks = self._queue()
+        placing = {**placing, "TASKS_QUEUE_URL": self.tasks.queue_url}
+        self.api = self._function("api", code, {**storage, **placing})
+        self.callback = self._function("callback", code, storage)
+        self.task_state = self._function("task_state", code, {**storage, **placing})
+        self.sweep = self._function("sweep", code, {**storage, **placing})
+        for function in (self.api, self.callback, self.task_state, self.sweep):
+            table.grant(function, *READ, *WRITE)
+        bucket.bucket.grant_put(self.callback, "sessions/*")
+        for launcher in (self.api, self.task_state):
+            sandbox.allow_launching(launcher, cluster)
+            self.tasks.grant_send_messages(launcher)
+        for stopper in (self.api, self.task_state, self.sweep):
+            allow_stopping(stopper, cluster)
+        self._listen(cluster)
+        events.Rule(
+            self,
+            "EveryMinute",
+            schedule=events.Schedule.rate(cdk.Duration.minutes(1)),
+            targets=[targets.LambdaFunction(self.sweep, retry_attempts=0)],
+        )
+
+    def _function(self, name: str, code: lambda_.Code, environment: dict[str, str]) -> lambda_.Function:
+        return lambda_.Function(
+            self,
+            name.title().replace("_", ""),
+            description=f"opensessions: functions/{name}.py",
+            runtime=bundle.RUNTIME,
+            architecture=lambda_.Architecture.ARM_64,
+            handler=f"functions.{name}.handler",
+            code=code,
+            memory_size=1024 if name == "api" else 512,
+            timeout=cdk.Duration.seconds(SECONDS[name]),
+            tracing=lambda_.Tracing.ACTIVE,
+            environment={
+                "POWERTOOLS_SERVICE_NAME": name,
+                "POWERTOOLS_METRICS_NAMESPACE": "opensessions",
+                "LOG_LEVEL": "INFO",
+                **environment,
+            },
+            log_group=logs.LogGroup(
+                self,
+                f"{name}_logs",
+                retention=logs.RetentionDays.ONE_MONTH,
+                removal_policy=cdk.RemovalPolicy.DESTROY,
+            ),
+        )
+
+    def _queue(self) -> sqs.Queue:
+        self.dead = sqs.Queue(self, "Dead", enforce_ssl=True, retention_period=cdk.Duration.days(14))
+        return sqs.Queue(
+            self,
+            "Tasks",
+            enforce_ssl=True,
+            visibility_timeout=cdk.Duration.seconds(SECONDS["task_state"] * 6),
+            retention_period=cdk.Duration.days(1),
+            dead_letter_queue=sqs.DeadLetterQueue(max_receive_count=3, queue=self.dead),
+        )
+
+    def _listen(self, cluster: ecs.Cluster) -> None:
+        events.Rule(
+            self,
+            "TaskStopped",
+            event_pattern=events.EventPattern(
+                source=["aws.ecs"],
+                detail_type=["ECS Task State Change"],
+                detail={"clusterArn": [cluster.cluster_arn], "lastStatus": ["STOPPED"]},
+            ),
+            targets=[targets.SqsQueue(self.tasks, dead_letter_queue=self.dead)],
+        )
+        self.task_state.add_event_source(
+            sources.SqsEventSource(self.tasks, batch_size=10, report_batch_item_failures=True)
+        )

@@ -1,0 +1,150 @@
+"""The network: what a sandbox can reach, and who can reach it."""
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_route53resolver as resolver
+from constructs import Construct
+
+from infra.addresses import prefix_list
+from infra.context import Context
+
+PUBLIC, SANDBOX_SIDE, EGRESS, DOOR = 8000, 8001, 8002, 7070
+NAMESPACE = "opensessions.internal"
+CIDR = "10.42.0.0/16"
+
+
+class Network(Construct):
+    """A VPC without NAT. Gateway tasks and the load balancer are in public subnets; sandboxes in subnets
+    without a route, unless `network` is open.
+
+    A sandbox may open connections to the gateway's sandbox side and, for its image alone, to ECR and S3;
+    only the gateway may open connections to it, and only to its door.
+    """
+
+    def __init__(self, scope: Construct, context: Context) -> None:
+        super().__init__(scope, "Network")
+        self.vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(CIDR),
+            max_azs=2,
+            nat_gateways=0,
+            subnet_configuration=_subnets(context),
+            restrict_default_security_group=False,
+        )
+        self.balancer = self._group("Balancer", "The load balancer", outbound=False)
+        self.gateway = self._group("Gateway", "Tasks of the gateway", outbound=True)
+        self.sandbox = self._group("Sandbox", "Sandboxes", outbound=False)
+        self.gateway.add_ingress_rule(self.balancer, ec2.Port.tcp(PUBLIC), "previews and streams")
+        self.balancer.add_egress_rule(self.gateway, ec2.Port.tcp(PUBLIC), "previews and streams")
+        for port, what in ((SANDBOX_SIDE, "inbox, events and model"), (EGRESS, "egress proxy")):
+            self.gateway.add_ingress_rule(self.sandbox, ec2.Port.tcp(port), what)
+            self.sandbox.add_egress_rule(self.gateway, ec2.Port.tcp(port), what)
+        self.gateway.add_ingress_rule(self.gateway, ec2.Port.tcp(SANDBOX_SIDE), "peers")
+        self.sandbox.add_ingress_rule(self.gateway, ec2.Port.tcp(DOOR), "the door")
+        kind = ec2.SubnetType.PRIVATE_ISOLATED if context.isolated else ec2.SubnetType.PUBLIC
+        chosen = self.vpc.select_subnets(subnet_type=kind)
+        self.sandbox_subnets = chosen.subnet_ids if context.standard else chosen.subnet_ids[:1]
+        if context.isolated:
+            self._pulls(context, chosen.subnets)
+            self._names()
+        else:
+            self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "network=open")
+            self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(80), "network=open")
+
+    def _group(self, name: str, description: str, *, outbound: bool) -> ec2.SecurityGroup:
+        group = ec2.SecurityGroup(
+            self, name, vpc=self.vpc, description=description, allow_all_outbound=outbound
+        )
+        return group
+
+    def _pulls(self, context: Context, subnets: list[ec2.ISubnet]) -> None:
+        """The endpoints that an image is pulled through, good for nothing else."""
+        stack = cdk.Stack.of(self)
+        group = self._group("Endpoints", "The endpoints for image pulls", outbound=False)
+        group.add_ingress_rule(self.sandbox, ec2.Port.tcp(443), "image pulls")
+        self.sandbox.add_egress_rule(group, ec2.Port.tcp(443), "image pulls")
+        zones = subnets if context.standard else subnets[:1]
+        services = {
+            "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
+            "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
+        }
+        for name, service in services.items():
+            endpoint = self.vpc.add_interface_endpoint(
+                name,
+                service=service,
+                subnets=ec2.SubnetSelection(subnets=zones),
+                security_groups=[group],
+                open=False,
+            )
+            endpoint.add_to_policy(_pull(stack.account))
+        layers = self.vpc.add_gateway_endpoint(
+            "Layers",
+            service=ec2.GatewayVpcEndpointAwsService.S3,
+            subnets=[ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)],
+        )
+        bucket = f"arn:{stack.partition}:s3:::prod-{stack.region}-starport-layer-bucket/*"
+        layers.add_to_policy(
+            iam.PolicyStatement(principals=[iam.AnyPrincipal()], actions=["s3:GetObject"], resources=[bucket])
+        )
+        s3 = ec2.Peer.prefix_list(prefix_list(self, "S3Addresses", f"com.amazonaws.{stack.region}.s3"))
+        self.sandbox.add_egress_rule(s3, ec2.Port.tcp(443), "image layers")
+
+    def _names(self) -> None:
+        """Names that resolve: AWS's own, for image pulls, the gateway's and the model's. DNS would else be a
+        way out of the isolated subnets. It holds for the whole network, so the gateway's egress proxy asks
+        other resolvers (`DNS_SERVERS`).
+        """
+        lists = {
+            "Allowed": ["*.amazonaws.com.", f"*.{NAMESPACE}.", "api.anthropic.com."],
+            "Everything": ["*."],
+        }
+        allowed, everything = (
+            resolver.CfnFirewallDomainList(self, name, domains=domains) for name, domains in lists.items()
+        )
+        rule = resolver.CfnFirewallRuleGroup.FirewallRuleProperty
+        rules = resolver.CfnFirewallRuleGroup(
+            self,
+            "Names",
+            firewall_rules=[
+                rule(action="ALLOW", priority=100, firewall_domain_list_id=allowed.attr_id),
+                rule(
+                    action="BLOCK",
+                    block_response="NXDOMAIN",
+                    priority=200,
+                    firewall_domain_list_id=everything.attr_id,
+                ),
+            ],
+        )
+        resolver.CfnFirewallRuleGroupAssociation(
+            self,
+            "NamesOfVpc",
+            firewall_rule_group_id=rules.attr_id,
+            priority=101,
+            vpc_id=self.vpc.vpc_id,
+        )
+
+
+def _subnets(context: Context) -> list[ec2.SubnetConfiguration]:
+    public = ec2.SubnetConfiguration(
+        name="public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20, map_public_ip_on_launch=False
+    )
+    sandboxes = ec2.SubnetConfiguration(
+        name="sandboxes", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20
+    )
+    return [public, sandboxes] if context.isolated else [public]
+
+
+def _pull(account: str) -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        principals=[iam.AnyPrincipal()],
+        actions=[
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:GetAuthorizationToken",
+            "ecr:GetDownloadUrlForLayer",
+        ],
+        resources=["*"],
+        conditions={"StringEquals": {"aws:PrincipalAccount": account}},
+    )
