@@ -68,7 +68,7 @@ class Sandboxes:
             yield from page["taskArns"]
 
     def stop(self) -> int:
-        """Stop all and wait until they are gone, as a cluster with tasks cannot be deleted. Returns how many."""
+        """Stop all and wait until they are gone: a cluster with tasks cannot be deleted. Returns how many."""
         tasks = list(self.running())
         for task in tasks:
             self._ecs.stop_task(cluster=self._cluster, task=task, reason="The deployment is taken down.")
