@@ -41,9 +41,8 @@ class Inbox:
 
     Each frame's id is the item's number; it starts after `?after=`, but never before the launch's `assign`,
     into which `door_key_of(sandbox_id)` goes. A sandbox has one inbox: a newer one closes the older. It ends
-    when the token is no longer good, and coming back is 401. `on_connected(session, peer)` is told, in a
-    worker thread and before the first item, the address of who opened it; None on a unix socket. Opening it
-    over and over is answered 429.
+    when the token is no longer good, and coming back is 401. Opening it over and over is
+    answered 429.
     """
 
     def __init__(
@@ -53,12 +52,11 @@ class Inbox:
         open_streams: OpenStreams,
         *,
         door_key_of: Callable[[str], str],
-        on_connected: Callable[[Session, str | None], None],
         heartbeat_seconds: float = 10.0,
         poll_seconds: float = 2.0,
     ) -> None:
         self._assignments, self._bells, self._open_streams = assignments, bells, open_streams
-        self._door_key_of, self._on_connected = door_key_of, on_connected
+        self._door_key_of = door_key_of
         self._heartbeat, self._poll_seconds = heartbeat_seconds, poll_seconds
         self._openings = Buckets(rate=0.5, burst=20)
         self._leaves: dict[str, asyncio.Event] = {}
@@ -76,8 +74,6 @@ class Inbox:
             raise Unauthorized("The sandbox's token is not known (any more).")
         self._openings.take(session.sandbox_id)
         after = max(_after(request), session.assign_seq - 1)
-        peer = request.client.host if request.client and request.client.host else None
-        await anyio.to_thread.run_sync(self._on_connected, session, peer)
 
         async def pump(wire: Wire) -> None:
             with self._bells.hang(session.id) as bell:

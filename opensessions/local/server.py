@@ -8,22 +8,18 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import uvloop
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.dataplane.tuning import tune
+from gateway.listeners import Listeners, front, unix_socket
 from opensessions.errors import LaunchFailed
 from opensessions.local.announcement import announcement
-from opensessions.local.api_connection import ApiConnection
 from opensessions.local.demo_model import demo_model
-from opensessions.local.front import Front
 from opensessions.local.settings import Settings, SettingsError, claim, from_environment
 from opensessions.local.wiring import Sockets, System
 
@@ -32,45 +28,6 @@ log = logging.getLogger(__name__)
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 SWEEP_SECONDS = 5.0
 RECHECK_SECONDS = 5.0
-
-
-class Listener(uvicorn.Server):
-    """One of several servers in this process: signals are not its business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class Listeners:
-    """The servers of this process, each over a socket that is bound already."""
-
-    def __init__(self) -> None:
-        self._open: list[tuple[Listener, asyncio.Task[None]]] = []
-        self._egress: asyncio.Server | None = None
-
-    def open(self, app: ASGIApp, sock: socket.socket, http: Any = HttpToolsProtocol) -> None:
-        config = uvicorn.Config(
-            app, http=http, ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        server = Listener(config)
-        self._open.append((server, asyncio.create_task(server.serve([sock]))))
-
-    async def open_inside(self, system: System, sockets: Sockets, *, demo: bool) -> None:
-        """Open what sandboxes reach, and the demo model if it is the one that answers."""
-        loop = asyncio.get_running_loop()
-        self._egress = await loop.create_unix_server(system.egress, str(sockets.egress))
-        self.open(system.sandbox_app, _unix_socket(sockets.gateway))
-        if demo:
-            self.open(demo_model, _unix_socket(sockets.demo))
-
-    async def close(self) -> None:
-        if self._egress:
-            self._egress.close()
-        for server, _ in self._open:
-            server.should_exit = True
-        await asyncio.gather(*(serving for _, serving in self._open))
 
 
 async def serve(
@@ -84,19 +41,27 @@ async def serve(
         sockets, port = Sockets(run), public.getsockname()[1]
         listeners, system = Listeners(), wire(settings, sockets, port)
         try:
-            await listeners.open_inside(system, sockets, demo=settings.demo)
+            await _open_inside(listeners, system, sockets, demo=settings.demo)
             await asyncio.to_thread(system.runtime.check)
             await asyncio.to_thread(system.supervisor.sweep, FOREVER)
-            listeners.open(system.public_app, public, _front(system))
+            listeners.open(system.public_app, public, front(system.gateway.previews))
             tune()
             print(announcement(settings, system.api_key, port), flush=True)
-            await _until(stop, _sweep(system), system.previews.watch(RECHECK_SECONDS))
+            await _until(stop, _sweep(system), system.gateway.previews.watch(RECHECK_SECONDS))
             await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
             await asyncio.to_thread(system.supervisor.sweep, FOREVER)
         finally:
             await asyncio.to_thread(system.runtime.close)
             await listeners.close()
             system.store.close()
+
+
+async def _open_inside(listeners: Listeners, system: System, sockets: Sockets, *, demo: bool) -> None:
+    """Open what sandboxes reach, and the demo model if it is the one that answers."""
+    await listeners.open_plain(system.gateway.egress, unix_socket(str(sockets.egress)))
+    listeners.open(system.gateway.sandbox_app, unix_socket(str(sockets.gateway)))
+    if demo:
+        listeners.open(demo_model, unix_socket(str(sockets.demo)))
 
 
 async def _until(stop: asyncio.Event, *chores: Coroutine[Any, Any, None]) -> None:
@@ -107,13 +72,6 @@ async def _until(stop: asyncio.Event, *chores: Coroutine[Any, Any, None]) -> Non
     await asyncio.gather(*running, return_exceptions=True)
 
 
-def _front(system: System) -> Callable[..., Front]:
-    def front(**uvicorns: Any) -> Front:
-        return Front(system.previews.owns, system.previews.client, lambda: ApiConnection(**uvicorns))
-
-    return front
-
-
 async def _sweep(system: System) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
@@ -121,12 +79,6 @@ async def _sweep(system: System) -> None:
             await asyncio.to_thread(system.supervisor.sweep)
         except Exception:
             log.exception("the sweep failed; it is tried again in %s s", SWEEP_SECONDS)
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(path))
-    return sock
 
 
 def _public_socket(port: int) -> socket.socket:

@@ -1,6 +1,5 @@
 """How the parts of the system are put together on one machine."""
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,31 +10,19 @@ import httpx2
 from starlette.types import ASGIApp
 
 import sandbox_task
-from gateway.boot import Boot
-from gateway.egress import EgressProxy
+from gateway.assembly import Behind, Gateway, Manners
 from gateway.egress_policy import EgressPolicy
-from gateway.grants import SandboxGrant, TokenKind
-from gateway.hub import Hub
-from gateway.inbox import Inbox
-from gateway.model import ModelListeners, ModelProxy
+from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
-from gateway.previews import Previews
-from gateway.relay import Relay
 from gateway.resolver import SystemResolver
-from gateway.sandbox_side import sandbox_app
-from gateway.sse import OpenStreams
-from gateway.streams import EventStreams, streams_app
 from opensessions import events, handshake, tokens
-from opensessions.handshake import door_key
 from opensessions.http import api, callback
-from opensessions.http.event_lines import line
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.local.public import PublicApp
 from opensessions.local.sandboxes import LocalSandboxes, Places
 from opensessions.local.settings import Settings, kept_secret
 from opensessions.local.sqlite import SqliteStore
-from opensessions.models import Session
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
@@ -88,10 +75,10 @@ class System:
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
         self._wire_service(FileBlobs(settings.data_dir / "blobs"))
-        self._wire_gateway(settings, sockets, callback_transport)
+        self.gateway = self._gateway(settings, sockets, callback_transport)
+        self.public_app = PublicApp(api.create_app(self.service), self.gateway.streams_app, port)
 
     def _wire_service(self, blobs: FileBlobs) -> None:
-        self.hub = Hub(self.store.events)
         now = lambda: datetime.now(UTC)  # noqa: E731
         new_id = lambda: secrets.token_hex(16)  # noqa: E731
         self.supervisor = Supervisor(
@@ -108,35 +95,33 @@ class System:
             quota=Quota(),
         )
 
-    def _wire_gateway(
+    def _gateway(
         self,
         settings: Settings,
         sockets: Sockets,
         callback_transport: Callable[[ASGIApp], httpx2.AsyncBaseTransport],
-    ) -> None:
-        self.streams = OpenStreams()
-        self._telling: set[asyncio.Future[httpx2.Response]] = set()
-        self.previews = Previews(
-            settings.preview_domain,
-            find=self.store.find,
-            dial=self.runtime.dial,
-            door_key=self._door_key,
-            preview_url=self.preview_url,
-            narrate=self._narrate,
-        )
+    ) -> Gateway:
         transport = callback_transport(callback.create_app(self.testimony))
-        self._callback = httpx2.AsyncClient(transport=transport, base_url="http://callback")
-        listeners = ModelListeners(wants_deltas=self.hub.wants_deltas, on_delta=self.hub.delta)
-        self.model = ModelProxy(self._authorize, _upstream(settings, sockets), listeners=listeners)
-        inbox = Inbox(
-            self.testimony, self.hub.bells, self.streams, door_key_of=self._door_key, on_connected=_ignore
+        behind = Behind(
+            find=self.store.find,
+            events=self.store.events,
+            latest_events=self.store.latest_events,
+            assignments=self.testimony,
+            sessions=self.service,
+            dial=self.runtime.dial,
+            callback=httpx2.AsyncClient(transport=transport, base_url="http://callback"),
         )
-        relay = Relay(self.testimony.identify, self._callback, self.wake)
-        self.sandbox_app = sandbox_app(Boot(self._callback), inbox, relay, self.model)
-        policy = EgressPolicy(settings.egress_allow, own_names=(settings.preview_domain, "localhost"))
-        self.egress = EgressProxy(self._authorize, policy, SystemResolver(), on_refused=self._refused)
-        streams = EventStreams(self.service, self.hub, self.streams, allow_query_key=True)
-        self.public_app = PublicApp(api.create_app(self.service), streams_app(streams), self._port)
+        manners = Manners(
+            master=self._master,
+            preview_domain=settings.preview_domain,
+            preview_url=self.preview_url,
+            upstream=_upstream(settings, sockets),
+            policy=EgressPolicy(settings.egress_allow, own_names=(settings.preview_domain, "localhost")),
+            resolve=SystemResolver(),
+            models=ModelRules(),
+            allow_query_key=True,
+        )
+        return Gateway(behind, manners)
 
     def preview_url(self, sandbox_id: str, port: int | str = 3000) -> str:
         """The public address of a sandbox's port."""
@@ -144,42 +129,14 @@ class System:
 
     def wake(self, session_id: str) -> None:
         """Something of a session is new; whoever waits for it is told. From any thread."""
-        self.hub.wake(session_id)
-        self.previews.changed(session_id)
+        self.gateway.wake(session_id)
 
     async def drain(self) -> None:
         """End streams kindly and let model calls finish for a moment."""
-        await asyncio.gather(
-            self.streams.drain(within=1.0),
-            self.model.aclose(deadline=0.5),
-            self.previews.client.shutdown(1.0),
-            self.egress.aclose(),
-        )
+        await self.gateway.drain(streams=1.0, calls=0.5)
 
     def _stopped(self, sandbox_id: str, launch: int, reason: str) -> None:
         self.supervisor.sandbox_stopped(sandbox_id, launch, reason)
-
-    def _refused(self, session_id: str, host: str, reason: str) -> None:
-        notice = {"session_id": session_id, "message": f"{host}: {reason}", "code": "egress_refused"}
-        telling = asyncio.ensure_future(self._callback.post("/callback/v1/notices", json=notice))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
-
-    def _door_key(self, sandbox_id: str) -> str:
-        return door_key(self._master, sandbox_id)
-
-    def _narrate(self, session: Session) -> list[str]:
-        return [line(event.type, event.payload) for event in self.store.latest_events(session.id, 6)]
-
-    async def _authorize(self, token: str, kind: TokenKind) -> SandboxGrant | None:
-        session = await asyncio.to_thread(self.testimony.identify, token, kind)
-        if session is None:
-            return None
-        return SandboxGrant(session.id, session.sandbox_id, session.model, session.allowed_hosts)
-
-
-def _ignore(session: Session, peer: str | None) -> None:
-    """Locally a door is where the runtime put it."""
 
 
 def _places(settings: Settings, sockets: Sockets) -> Places:

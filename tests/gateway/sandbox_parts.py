@@ -46,7 +46,6 @@ class Side:
     here: World
     hub: Hub
     open_streams: OpenStreams
-    peers: list[tuple[str, str | None]] = field(default_factory=list)
     client: httpx2.AsyncClient = field(default_factory=httpx2.AsyncClient)
 
     def bearer(self, session: Session) -> dict[str, str]:
@@ -85,7 +84,6 @@ async def sandbox_side(
         hub.bells,
         side.open_streams,
         door_key_of=lambda sandbox_id: f"key of {sandbox_id}",
-        on_connected=lambda session, peer: side.peers.append((session.id, peer)),
         heartbeat_seconds=heartbeat_seconds,
         poll_seconds=poll_seconds,
     )

@@ -114,13 +114,6 @@ async def test_silence_is_filled_with_pings_and_the_poll_finds_what_nobody_annou
         assert frame.json["text"] == "quietly"
 
 
-async def test_who_opened_it_is_reported_before_the_first_item(here: World) -> None:
-    session = here.create()
-    async with sandbox_side(here) as side, side.inbox(session) as frames:
-        await frames.next()
-        assert side.peers == [(session.id, "127.0.0.1")]
-
-
 async def test_a_token_of_another_kind_or_none_opens_nothing(here: World) -> None:
     token = here.token(here.create())
     other = token[:-1] + ("1" if token.endswith("0") else "0")
@@ -130,7 +123,7 @@ async def test_a_token_of_another_kind_or_none_opens_nothing(here: World) -> Non
             headers = {"Authorization": value}
             async with side.client.stream("GET", "/sandbox/v1/inbox", headers=headers) as answer:
                 assert answer.status_code == 401, value
-        assert side.peers == []
+        assert len(side.open_streams) == 0
 
 
 async def test_a_place_that_is_none_is_refused(here: World) -> None:

@@ -1,0 +1,142 @@
+"""The parts of the gateway, put together: the same in both modes."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx2
+from starlette.types import ASGIApp
+
+from gateway.boot import Boot
+from gateway.door import Address
+from gateway.egress import EgressProxy
+from gateway.egress_passage import Resolve
+from gateway.egress_policy import EgressPolicy
+from gateway.grants import SandboxGrant, TokenKind
+from gateway.hub import Hub
+from gateway.inbox import Assignments, Inbox
+from gateway.model import ModelListeners, ModelProxy
+from gateway.model_body import ModelRules
+from gateway.model_upstream import Upstream
+from gateway.previews import Previews
+from gateway.relay import Relay
+from gateway.sandbox_side import sandbox_app
+from gateway.sse import OpenStreams
+from gateway.streams import EventStreams, Sessions, streams_app
+from opensessions.handshake import door_key
+from opensessions.http.event_lines import line
+from opensessions.models import Event, Session
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What the gateway asks of the system behind it. All but `dial` and `callback` block, and are called in
+    threads; `dial` is asked in the loop and must answer from memory.
+    """
+
+    find: Callable[[str], Session | None]
+    events: Callable[[str, int, int], list[Event]]
+    latest_events: Callable[[str, int], list[Event]]
+    assignments: Assignments
+    sessions: Sessions
+    dial: Callable[[str, int], Address]
+    callback: httpx2.AsyncClient
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How this gateway behaves. `master` is the key that the doors' keys come from; `preview_url(sandbox_id,
+    port)` a port's public address, below `preview_domain`.
+    """
+
+    master: bytes = field(repr=False)
+    preview_domain: str
+    preview_url: Callable[[str, int | str], str]
+    upstream: Upstream
+    policy: EgressPolicy
+    resolve: Resolve
+    models: ModelRules
+    allow_query_key: bool
+    inbox_poll_seconds: float = 2.0
+
+
+class Gateway:
+    """Make it inside the loop that it serves in. `on_stored(session_id)` is told, in the loop, of each batch
+    that this gateway has relayed.
+
+    `sandbox_app`, `egress` and `previews` listen where only sandboxes, and only visitors, come; `streams_app`
+    is the event streams' part of the public side.
+    """
+
+    def __init__(
+        self, behind: Behind, manners: Manners, on_stored: Callable[[str], None] = lambda session_id: None
+    ) -> None:
+        self._behind, self._manners, self._on_stored = behind, manners, on_stored
+        self._telling: set[asyncio.Future[httpx2.Response]] = set()
+        self.hub, self.streams = Hub(behind.events), OpenStreams()
+        self.previews = Previews(
+            manners.preview_domain,
+            find=behind.find,
+            dial=behind.dial,
+            door_key=self._door_key,
+            preview_url=manners.preview_url,
+            narrate=self._narrate,
+        )
+        listeners = ModelListeners(wants_deltas=self.hub.wants_deltas, on_delta=self.hub.delta)
+        self.model = ModelProxy(self._authorize, manners.upstream, manners.models, listeners=listeners)
+        self.sandbox_app = self._sandbox_side()
+        self.egress = EgressProxy(self._authorize, manners.policy, manners.resolve, on_refused=self._refused)
+        self.streams_app = self._stream_side()
+
+    def wake(self, session_id: str) -> None:
+        """Something of a session is new; whoever waits for it is told. From any thread."""
+        self.hub.wake(session_id)
+        self.previews.changed(session_id)
+
+    async def drain(self, streams: float, calls: float) -> None:
+        """End streams kindly and let model calls finish, each within so many seconds."""
+        await asyncio.gather(
+            self.streams.drain(within=streams),
+            self.model.aclose(deadline=calls),
+            self.previews.client.shutdown(streams),
+            self.egress.aclose(),
+        )
+
+    def _sandbox_side(self) -> ASGIApp:
+        behind = self._behind
+        inbox = Inbox(
+            behind.assignments,
+            self.hub.bells,
+            self.streams,
+            door_key_of=self._door_key,
+            poll_seconds=self._manners.inbox_poll_seconds,
+        )
+        relay = Relay(behind.assignments.identify, behind.callback, self._stored)
+        return sandbox_app(Boot(behind.callback), inbox, relay, self.model)
+
+    def _stream_side(self) -> ASGIApp:
+        allow = self._manners.allow_query_key
+        streams = EventStreams(self._behind.sessions, self.hub, self.streams, allow_query_key=allow)
+        return streams_app(streams)
+
+    def _stored(self, session_id: str) -> None:
+        self.wake(session_id)
+        self._on_stored(session_id)
+
+    def _refused(self, session_id: str, host: str, reason: str) -> None:
+        notice = {"session_id": session_id, "message": f"{host}: {reason}", "code": "egress_refused"}
+        telling = asyncio.ensure_future(self._behind.callback.post("/callback/v1/notices", json=notice))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    def _door_key(self, sandbox_id: str) -> str:
+        return door_key(self._manners.master, sandbox_id)
+
+    def _narrate(self, session: Session) -> list[str]:
+        return [line(event.type, event.payload) for event in self._behind.latest_events(session.id, 6)]
+
+    async def _authorize(self, token: str, kind: TokenKind) -> SandboxGrant | None:
+        session = await asyncio.to_thread(self._behind.assignments.identify, token, kind)
+        if session is None:
+            return None
+        return SandboxGrant(session.id, session.sandbox_id, session.model, session.allowed_hosts)
