@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.server import DOCUMENTED, KEY, Server, until
+from tests.e2e.target import DOCUMENTED, Target, until
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -16,7 +16,7 @@ def words(events: list[dict[str, Any]]) -> str:
     return "\n".join(block["text"] for block in blocks if block["type"] == "text")
 
 
-def test_the_answer_to_the_documented_request(server: Server) -> None:
+def test_the_answer_to_the_documented_request(server: Target) -> None:
     session = server.create()
     assert list(session)[:10] == [
         "id", "status", "sandboxId", "previewUrl", "project", "messages", "events",
@@ -24,7 +24,7 @@ def test_the_answer_to_the_documented_request(server: Server) -> None:
     ]  # fmt: skip
     assert re.fullmatch(r"session_[0-9a-f]{32}", session["id"])
     assert re.fullmatch(r"sb-[0-9a-f]{32}", session["sandboxId"])
-    assert session["previewUrl"] == f"http://{session['sandboxId']}-p3000.preview.localhost:{server.port}"
+    assert session["previewUrl"] == server.preview_url(session["sandboxId"])
     assert session["status"] == "running"
     assert session["project"] == {"title": "Build a todo app", "framework": "nextjs", "artifacts": []}
     assert session["events"][0]["type"] == "session_started"
@@ -38,7 +38,7 @@ def test_the_answer_to_the_documented_request(server: Server) -> None:
     server.delete(session)
 
 
-def test_the_documented_prompt_becomes_an_app(server: Server) -> None:
+def test_the_documented_prompt_becomes_an_app(server: Target) -> None:
     session = server.create()
     events = server.turn(session)
     kinds = [event["type"] for event in events]
@@ -78,7 +78,7 @@ def test_the_documented_prompt_becomes_an_app(server: Server) -> None:
 
 @pytest.mark.parametrize(("allowed", "has", "lacks"), [(["read"], ["Read"], ["Bash", "Write"])])
 def test_allowed_tools_really_restrict(
-    server: Server, allowed: list[str], has: list[str], lacks: list[str]
+    server: Target, allowed: list[str], has: list[str], lacks: list[str]
 ) -> None:
     session = server.create("which tools do you have?", agent_config={"allowed_tools": allowed})
     said = words(server.turn(session))
@@ -86,13 +86,13 @@ def test_allowed_tools_really_restrict(
     server.delete(session)
 
 
-def test_an_unknown_tool_is_named(server: Server) -> None:
+def test_an_unknown_tool_is_named(server: Target) -> None:
     body = {**DOCUMENTED, "agent_config": {"allowed_tools": ["bash", "nonsense"]}}
     answer = server.http.post("/v1/sessions", json=body)
     assert answer.status_code == 400 and "nonsense" in answer.json()["error"]["message"]
 
 
-def test_a_message_during_a_turn_is_queued_and_answered(server: Server) -> None:
+def test_a_message_during_a_turn_is_queued_and_answered(server: Target) -> None:
     session = server.create("sleep 3")
     server.events(session, "assistant")
     assert server.send(session, "say 5 words")["status"] == "running"
@@ -104,7 +104,7 @@ def test_a_message_during_a_turn_is_queued_and_answered(server: Server) -> None:
     server.delete(session)
 
 
-def test_an_interrupt_stops_a_long_tool_call_and_the_session_goes_on(server: Server) -> None:
+def test_an_interrupt_stops_a_long_tool_call_and_the_session_goes_on(server: Target) -> None:
     session = server.create("sleep 600")
     server.events(session, "assistant")
     asked = server.http.post(f"/v1/sessions/{session['id']}/interrupt")
@@ -116,7 +116,7 @@ def test_an_interrupt_stops_a_long_tool_call_and_the_session_goes_on(server: Ser
     server.delete(session)
 
 
-def test_delete_ends_everything_and_is_the_same_again(server: Server) -> None:
+def test_delete_ends_everything_and_is_the_same_again(server: Target) -> None:
     session = server.create()
     server.events(session, "preview_ready")
     assert server.delete(session) == {"id": session["id"], "status": "ended"}
@@ -131,14 +131,14 @@ def test_delete_ends_everything_and_is_the_same_again(server: Server) -> None:
     assert again.status_code == 204
 
 
-def test_delete_while_the_sandbox_is_still_starting(server: Server) -> None:
+def test_delete_while_the_sandbox_is_still_starting(server: Target) -> None:
     session = server.create()
     assert server.delete(session)["status"] == "ended"
     assert server.preview(session).status_code == 410
     assert [e["type"] for e in server.stream(session)][-1] == "session_ended"
 
 
-def test_two_sessions_serve_the_same_port_each_its_own_app(server: Server) -> None:
+def test_two_sessions_serve_the_same_port_each_its_own_app(server: Target) -> None:
     made = [server.create(f"Build a landing page for {name}") for name in ("Aardvark", "Zebra")]
     for session, own, other in zip(made, ("Aardvark", "Zebra"), ("Zebra", "Aardvark"), strict=True):
         server.turn(session)
@@ -148,7 +148,7 @@ def test_two_sessions_serve_the_same_port_each_its_own_app(server: Server) -> No
         server.delete(session)
 
 
-def test_the_original_clients_request_is_taken(server: Server) -> None:
+def test_the_original_clients_request_is_taken(server: Target) -> None:
     session = server.create(
         "say 3 words", agent_config={"systemPrompt": "Be kind.", "skills": {}}, user_email="", user_name=""
     )
@@ -156,7 +156,7 @@ def test_the_original_clients_request_is_taken(server: Server) -> None:
     server.delete(session)
 
 
-def test_deltas_come_before_the_whole_and_change_nothing(server: Server) -> None:
+def test_deltas_come_before_the_whole_and_change_nothing(server: Target) -> None:
     session = server.create("say 40 words")
     path = f"/v1/sessions/{session['id']}/events"
     kinds, numbered = [], []
@@ -175,7 +175,7 @@ def test_deltas_come_before_the_whole_and_change_nothing(server: Server) -> None
     server.delete(session)
 
 
-def _plain(server: Server, path: str) -> list[str]:
+def _plain(server: Target, path: str) -> list[str]:
     lines = []
     with server.http.stream("GET", path, timeout=60) as answer:
         for line in answer.iter_lines():
@@ -186,7 +186,7 @@ def _plain(server: Server, path: str) -> list[str]:
     return lines
 
 
-def test_the_key_is_needed(server: Server) -> None:
-    assert KEY not in server.log()
+def test_the_key_is_needed(server: Target) -> None:
+    assert server.key not in server.log()
     for path in ("/v1/sessions", "/v1/sessions/session_" + "0" * 32):
         assert server.http.get(path, headers={"X-API-Key": "wrong" * 8}).status_code == 401

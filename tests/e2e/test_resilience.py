@@ -1,18 +1,15 @@
-"""What is cut, killed and restarted, and what nobody may notice of it."""
+"""What is killed and restarted, and what nobody may notice of it."""
 
-import asyncio
 import contextlib
 import json
-import random
 import signal
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
-from tests.e2e.server import KEY, Server, until
+from tests.e2e.server import Server, until
 
 
 def family(server: Server) -> list[psutil.Process]:
@@ -65,56 +62,6 @@ def test_a_second_server_on_the_same_data_says_so(fresh: Server) -> None:
     with pytest.raises(AssertionError, match="already runs"):
         second.start()
     assert fresh.http.get("/healthz").status_code == 200
-
-
-async def cut_and_resume(server: Server, session: dict[str, Any], cuts: int, **query: str) -> list[int]:
-    """Read the stream, hanging up after a few events at a time, and return every number that came."""
-    seen: list[int] = []
-    path = f"/v1/sessions/{session['id']}/events"
-    async with httpx2.AsyncClient(base_url=server.url, headers={"X-API-Key": KEY}, timeout=30) as http:
-        for cut in range(cuts + 1):
-            patience = random.randint(1, 2) if cut < cuts else 10_000
-            headers = {"Last-Event-ID": str(seen[-1])} if seen else {}
-            async with http.stream("GET", path, params=query, headers=headers) as answer:
-                if answer.status_code == 204:
-                    break
-                async for line in answer.aiter_lines():
-                    if line.startswith("data: {") and '"seq"' in line:
-                        seen.append(json.loads(line[6:])["seq"])
-                        patience -= 1
-                        if not patience:
-                            break
-    return seen
-
-
-@pytest.mark.parametrize("query", [{}, {"after": "0"}], ids=["resume", "resume-beside-after-0"])
-def test_a_client_that_is_cut_off_50_times_sees_every_event_once(
-    server: Server, query: dict[str, str]
-) -> None:
-    session = server.create()
-    for text in ("Make the header blue", "call it Chores", "dark mode"):
-        server.send(session, text)
-
-    async def watch() -> list[int]:
-        watching = asyncio.create_task(cut_and_resume(server, session, 50, **query))
-        await asyncio.to_thread(until, lambda: server.get(session)["status"] == "ready", 60)
-        await asyncio.to_thread(server.delete, session)
-        return await watching
-
-    assert asyncio.run(watch()) == list(range(1, server.get(session)["lastSeq"] + 1))
-
-
-def test_two_hundred_clients_watch_one_session(server: Server) -> None:
-    session = server.create()
-
-    async def watch() -> list[list[int]]:
-        watching = [asyncio.create_task(cut_and_resume(server, session, 0)) for _ in range(200)]
-        await asyncio.to_thread(until, lambda: server.get(session)["status"] == "ready", 60)
-        await asyncio.to_thread(server.delete, session)
-        return await asyncio.gather(*watching)
-
-    seen = asyncio.run(watch())
-    assert all(numbers == list(range(1, server.get(session)["lastSeq"] + 1)) for numbers in seen)
 
 
 def test_delete_leaves_no_process_of_the_sandbox(fresh: Server) -> None:

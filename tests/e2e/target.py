@@ -1,0 +1,104 @@
+"""The product as its callers see it, wherever it runs: an address, a key, and previews by name."""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import httpx2
+
+T = TypeVar("T")
+DOCUMENTED = {
+    "prompt": "Build a todo app with Next.js and Tailwind",
+    "user_id": "user_42",
+    "agent_config": {
+        "system_prompt": "You are a careful builder of small web apps.",
+        "skills": {
+            ".claude/skills/build-app/SKILL.md": "# Build app\n\nAlways start a dev server on port 3000.\n"
+        },
+    },
+}
+
+
+def until(ask: Callable[[], T], seconds: float = 30, pause: float = 0.05) -> T:
+    """The first truthy answer; fails when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := ask():
+            return answer
+        time.sleep(pause)
+    raise AssertionError(f"not true within {seconds} s: {ask}")
+
+
+class Target(ABC):
+    """`url` is where the API is, `front` where previews are asked for by their names; `http` shows `key`."""
+
+    url: str
+    front: str
+    key: str
+    http: httpx2.Client
+
+    @abstractmethod
+    def preview_url(self, sandbox: str, port: int = 3000) -> str:
+        """What the API must give as the public address of a sandbox's port."""
+
+    @abstractmethod
+    def log(self) -> str:
+        """All that the service wrote to its log."""
+
+    def create(self, prompt: str = "", **more: Any) -> dict[str, Any]:
+        body = {**DOCUMENTED, **({"prompt": prompt, "agent_config": {}} if prompt else {}), **more}
+        answer = self.http.post("/v1/sessions", json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    def get(self, session: dict[str, Any]) -> dict[str, Any]:
+        return self.http.get(f"/v1/sessions/{session['id']}").json()  # type: ignore[no-any-return]
+
+    def send(self, session: dict[str, Any], text: str) -> dict[str, Any]:
+        body = {"message": text, "user_id": session["userId"]}
+        answer = self.http.post(f"/v1/sessions/{session['id']}/messages", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    def delete(self, session: dict[str, Any]) -> dict[str, Any]:
+        answer = self.http.delete(f"/v1/sessions/{session['id']}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    def stream(
+        self, session: dict[str, Any], after: int = 0, seconds: float = 60, **query: str
+    ) -> Iterator[dict[str, Any]]:
+        """The session's events as they come, until the stream closes."""
+        path = f"/v1/sessions/{session['id']}/events"
+        with self.http.stream("GET", path, params={"after": str(after), **query}, timeout=seconds) as answer:
+            assert answer.status_code == 200, answer.read()
+            for line in answer.iter_lines():
+                if line.startswith("data: {"):
+                    yield json.loads(line[6:])
+
+    def events(
+        self, session: dict[str, Any], last: str, after: int = 0, seconds: float = 60
+    ) -> list[dict[str, Any]]:
+        """The events after `after`, up to the first of the type `last`."""
+        seen = []
+        for event in self.stream(session, after, seconds):
+            seen.append(event)
+            if event["type"] == last:
+                return seen
+        raise AssertionError(f"no {last} among {[e['type'] for e in seen]}\n{self.log()[-3000:]}")
+
+    def turn(
+        self, session: dict[str, Any], text: str | None = None, seconds: float = 60
+    ) -> list[dict[str, Any]]:
+        """Send a message, if one is given, and wait for its turn to be over."""
+        after = session["lastSeq"] if text is None else self.send(session, text)["lastSeq"]
+        return self.events(session, "turn_complete", after, seconds)
+
+    def preview(
+        self, session: dict[str, Any], path: str = "/", port: int = 3000, **headers: str
+    ) -> httpx2.Response:
+        """A request to the session's preview, by its public name."""
+        host = session["previewUrl"].partition("://")[2].replace("-p3000.", f"-p{port}.")
+        return httpx2.get(f"{self.front}{path}", headers={"Host": host, **headers}, timeout=10)

@@ -1,0 +1,109 @@
+"""The real stack, synthesised, deployed and destroyed by the real tools, against the emulator."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.e2e.server import REPO
+from tests.rehearsal.emulator_process import ACCOUNT, REGION, Emulator
+
+STACK = "opensessions"
+PREVIEWS = "previews.example.com"
+CDK = REPO / ".cache" / "cdk" / "node_modules" / ".bin" / "cdk"
+CONTEXT: Mapping[str, str] = {
+    "bundle": "host",
+    "images": "registry.example.com/opensessions:1",
+    "previews": "domain",
+    "preview_domain": PREVIEWS,
+}
+
+
+class Failed(Exception):
+    """A command ended with an error; the text is what it said."""
+
+
+class Deployment:
+    """`times` are the seconds of each step. `context` comes on top of `CONTEXT`."""
+
+    def __init__(self, emulator: Emulator, folder: Path, **context: str) -> None:
+        self.emulator, self.folder = emulator, folder
+        self.context = {**CONTEXT, "preview_zone_id": _zone(emulator), **context}
+        self.times: dict[str, float] = {}
+        self.outputs: dict[str, str] = {}
+        self._environment = {
+            **emulator.environment,
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),  # the CDK remembers accounts by their keys
+            "CI": "1",
+            "CDK_DISABLE_VERSION_CHECK": "1",
+            "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+        }
+
+    def synthesise(self, out: Path, **context: str) -> Path:
+        """The stack as it is with `context` on top; returns the cloud assembly's folder."""
+        file = json.loads((REPO / "cdk.json").read_text()).get("context", {})
+        told = {
+            "CDK_OUTDIR": str(out),
+            "CDK_CONTEXT_JSON": json.dumps({**file, **self.context, **context}),
+            "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+            "CDK_DEFAULT_REGION": REGION,
+        }
+        with self._timed("synth"):
+            self._run(sys.executable, "-m", "infra.app", **told)
+        return out
+
+    def bootstrap(self) -> None:
+        with self._timed("bootstrap"):
+            self._run(str(CDK), "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
+
+    def deploy(self, assembly: Path, step: str = "deploy") -> str:
+        """Returns what the CLI said. Raises Failed when the deployment was rolled back."""
+        outputs = self.folder / "outputs.json"
+        with self._timed(step):
+            said = self._run(
+                str(CDK), "deploy", STACK, "--app", str(assembly), "--require-approval", "never",
+                "--progress", "events", "--outputs-file", str(outputs),
+            )  # fmt: skip
+        self.outputs = json.loads(outputs.read_text())[STACK]
+        return said
+
+    def operate(self, *words: str) -> str:
+        """What the operator's command prints: `python -m infra.ops …`."""
+        pairs = [word for name, value in self.context.items() for word in ("-c", f"{name}={value}")]
+        with self._timed(words[0]):
+            return self._run(sys.executable, "-m", "infra.ops", *words, *pairs)
+
+    def status(self) -> str | None:
+        """CloudFormation's word for the stack; None when there is none."""
+        formation = self.emulator.client("cloudformation")
+        for page in formation.get_paginator("list_stacks").paginate():
+            for each in page["StackSummaries"]:
+                if each["StackName"] == STACK and each["StackStatus"] != "DELETE_COMPLETE":
+                    return str(each["StackStatus"])
+        return None
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.times[step] = round(time.monotonic() - began, 1)
+
+    def _run(self, *words: str, **more: str) -> str:
+        done = subprocess.run(
+            words, cwd=REPO, env=self._environment | more, capture_output=True, text=True, timeout=300
+        )
+        if done.returncode:
+            raise Failed(f"{' '.join(words[:4])}…\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
+        return done.stdout
+
+
+def _zone(emulator: Emulator) -> str:
+    """The operator's own zone, which must be there before."""
+    route53 = emulator.client("route53")
+    made = route53.create_hosted_zone(Name=PREVIEWS, CallerReference="rehearsal")
+    return str(made["HostedZone"]["Id"]).rsplit("/", 1)[-1]
