@@ -33,9 +33,9 @@ class Network(Construct):
             subnet_configuration=_subnets(context),
             restrict_default_security_group=False,
         )
-        self.balancer = self._group("Balancer", "The load balancer", outbound=False)
-        self.gateway = self._group("Gateway", "Tasks of the gateway", outbound=True)
-        self.sandbox = self._group("Sandbox", "Sandboxes", outbound=False)
+        self.balancer = closed_group(self, "Balancer", self.vpc, "The load balancer")
+        self.gateway = ec2.SecurityGroup(self, "Gateway", vpc=self.vpc, description="Tasks of the gateway")
+        self.sandbox = closed_group(self, "Sandbox", self.vpc, "Sandboxes")
         self.gateway.add_ingress_rule(self.balancer, ec2.Port.tcp(PUBLIC), "previews and streams")
         self.balancer.add_egress_rule(self.gateway, ec2.Port.tcp(PUBLIC), "previews and streams")
         for port, what in ((SANDBOX_SIDE, "inbox, events and model"), (EGRESS, "egress proxy")):
@@ -53,17 +53,12 @@ class Network(Construct):
             self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "network=open")
             self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(80), "network=open")
 
-    def _group(self, name: str, description: str, *, outbound: bool) -> ec2.SecurityGroup:
-        group = ec2.SecurityGroup(
-            self, name, vpc=self.vpc, description=description, allow_all_outbound=outbound
-        )
-        return group
-
     def _pulls(self, context: Context, subnets: list[ec2.ISubnet]) -> None:
         """The endpoints that an image is pulled through, good for nothing else."""
         stack = cdk.Stack.of(self)
-        group = self._group("Endpoints", "The endpoints for image pulls", outbound=False)
-        group.add_ingress_rule(self.sandbox, ec2.Port.tcp(443), "image pulls")
+        group = closed_group(self, "Endpoints", self.vpc, "The endpoints for image pulls")
+        for puller in (self.sandbox, self.gateway):  # their names lead the whole network here
+            group.add_ingress_rule(puller, ec2.Port.tcp(443), "image pulls")
         self.sandbox.add_egress_rule(group, ec2.Port.tcp(443), "image pulls")
         zones = subnets if context.standard else subnets[:1]
         services = {
@@ -124,6 +119,14 @@ class Network(Construct):
             priority=101,
             vpc_id=self.vpc.vpc_id,
         )
+
+
+def closed_group(scope: Construct, name: str, vpc: ec2.IVpc, description: str) -> ec2.SecurityGroup:
+    """A security group that lets nothing out but what is added."""
+    group = ec2.SecurityGroup(scope, name, vpc=vpc, description=description, allow_all_outbound=False)
+    # EC2 opens a group to the world unless a rule is written inside it, and rules that name groups are not.
+    group.add_egress_rule(ec2.Peer.ipv4("127.0.0.1/32"), ec2.Port.all_traffic(), "itself, in place of all")
+    return group
 
 
 def _subnets(context: Context) -> list[ec2.SubnetConfiguration]:
