@@ -18,6 +18,7 @@ from gateway.inbox import Assignments, Inbox
 from gateway.model import ModelListeners, ModelProxy
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
+from gateway.peers import Addresses, Peers
 from gateway.previews import Previews
 from gateway.relay import Relay
 from gateway.sandbox_side import sandbox_app
@@ -57,24 +58,24 @@ class Manners:
     resolve: Resolve
     models: ModelRules
     allow_query_key: bool
+    previews: type[Previews] = Previews
     inbox_poll_seconds: float = 2.0
 
 
 class Gateway:
-    """Make it inside the loop that it serves in. `on_stored(session_id)` is told, in the loop, of each batch
-    that this gateway has relayed.
+    """Make it inside the loop that it serves in. Where there are several, `peers` finds them, and somebody
+    runs `self.peers`.
 
     `sandbox_app`, `egress` and `previews` listen where only sandboxes, and only visitors, come; `streams_app`
     is the event streams' part of the public side.
     """
 
-    def __init__(
-        self, behind: Behind, manners: Manners, on_stored: Callable[[str], None] = lambda session_id: None
-    ) -> None:
-        self._behind, self._manners, self._on_stored = behind, manners, on_stored
+    def __init__(self, behind: Behind, manners: Manners, peers: Addresses | None = None) -> None:
+        self._behind, self._manners = behind, manners
+        self.peers = Peers(manners.master, peers, self.wake) if peers else None
         self._telling: set[asyncio.Future[httpx2.Response]] = set()
         self.hub, self.streams = Hub(behind.events), OpenStreams()
-        self.previews = Previews(
+        self.previews = manners.previews(
             manners.preview_domain,
             find=behind.find,
             dial=behind.dial,
@@ -112,7 +113,8 @@ class Gateway:
             poll_seconds=self._manners.inbox_poll_seconds,
         )
         relay = Relay(behind.assignments.identify, behind.callback, self._stored)
-        return sandbox_app(Boot(behind.callback), inbox, relay, self.model)
+        of_peers = [self.peers.route()] if self.peers else []
+        return sandbox_app(Boot(behind.callback), inbox, relay, self.model, *of_peers)
 
     def _stream_side(self) -> ASGIApp:
         allow = self._manners.allow_query_key
@@ -121,7 +123,8 @@ class Gateway:
 
     def _stored(self, session_id: str) -> None:
         self.wake(session_id)
-        self._on_stored(session_id)
+        if self.peers:
+            self.peers.tell(session_id)
 
     def _refused(self, session_id: str, host: str, reason: str) -> None:
         notice = {"session_id": session_id, "message": f"{host}: {reason}", "code": "egress_refused"}

@@ -103,6 +103,11 @@ class ModelProxy:
         finally:
             self._calls.discard(call)
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way."""
+        return bool(self._calls)
+
     async def aclose(self, deadline: float = 30) -> None:
         """Refuses new calls, lets running ones finish for `deadline` seconds, then cuts them. Idempotent."""
         self._closing = True

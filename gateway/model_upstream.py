@@ -57,13 +57,15 @@ TELLING = re.compile(
 class Upstream:
     """A server that speaks the Messages API.
 
-    `url` is what comes before `/v1/messages`. `key` is sent as `x-api-key` when there is one. With
-    `unix_socket` the server is dialled there and `url` only names it.
+    `url` is what comes before `/v1/messages`. `key` is sent as `x-api-key` when there is one; `auth` proves
+    this server in another way, such as a key that changes or a signature. With `unix_socket` the server is
+    dialled there and `url` only names it.
     """
 
     url: str
     key: str | None = field(default=None, repr=False)
     unix_socket: Path | None = None
+    auth: httpx2.Auth | None = field(default=None, repr=False)
 
     def open(self) -> httpx2.AsyncClient:
         """A client for it that follows no redirect and asks no proxy; the caller closes it."""
@@ -71,6 +73,7 @@ class Upstream:
         socket = str(self.unix_socket) if self.unix_socket else None
         verify = self.url.startswith("https:")  # loading certificates takes 0.1 s; plain HTTP needs none
         return httpx2.AsyncClient(
+            auth=self.auth,
             transport=httpx2.AsyncHTTPTransport(verify=verify, uds=socket, limits=limits, trust_env=False),
             timeout=httpx2.Timeout(600, connect=10, pool=None),
             follow_redirects=False,

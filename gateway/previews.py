@@ -21,6 +21,19 @@ log = logging.getLogger(__name__)
 _NOT_YET = {Reason.NOTHING_LISTENS, Reason.UNREACHABLE, Reason.NOT_THIS_SANDBOX}
 
 
+Label = tuple[str, int]
+"""A sandbox's id, and one of its ports."""
+_LABEL = re.compile(rb"(sb-[0-9a-f]{32})-p([1-9][0-9]{3,4})")
+
+
+def label(name: bytes) -> Label | None:
+    """What `sb-<id>-p<port>` names; None for every other spelling."""
+    match = _LABEL.fullmatch(name)
+    if match is None or not 1024 <= int(match.group(2)) <= 65535:
+        return None
+    return match.group(1).decode(), int(match.group(2))
+
+
 class Previews:
     """The preview side of the gateway. Make it inside the loop it serves in; `client` makes a visitor's
     protocol.
@@ -40,9 +53,8 @@ class Previews:
         preview_url: Callable[[str, int | str], str],
         narrate: Callable[[Session], list[str]],
     ) -> None:
-        self._host = re.compile(
-            rf"(sb-[0-9a-f]{{32}})-p([1-9][0-9]{{3,4}})\.{re.escape(domain)}(?::\d+)?".encode()
-        )
+        self.domain = domain
+        self._host = re.compile(rf"([a-z0-9-]{{1,63}})\.{re.escape(domain)}(?::\d+)?".encode())
         self._domain = re.compile(rf"(?i)[^@/]*\.{re.escape(domain)}\.?(:\d+)?".encode())
         self._find, self._dial, self._door_key = find, dial, door_key
         self._preview_url, self._narrate = preview_url, narrate
@@ -69,16 +81,19 @@ class Previews:
             for session_id in list(self._sandboxes):
                 self._check_soon(session_id)
 
-    async def _resolve(self, request: Request) -> Route | Reply:
+    def named(self, request: Request) -> Label | Reply:
+        """Which preview a request is for, or what it is answered when it is for none."""
+        if not self.owns(request.host):
+            return waiting.answer(421, "Not here.")
         match = self._host.fullmatch(request.host)
-        if match is None or not 1024 <= int(match.group(2)) <= 65535:
-            known = self.owns(request.host)
-            return (
-                waiting.answer(404, "There is no such preview.")
-                if known
-                else waiting.answer(421, "Not here.")
-            )
-        sandbox_id, port = match.group(1).decode(), int(match.group(2))
+        found = label(match.group(1)) if match else None
+        return found or waiting.answer(404, "There is no such preview.")
+
+    async def _resolve(self, request: Request) -> Route | Reply:
+        named = self.named(request)
+        if isinstance(named, Reply):
+            return named
+        sandbox_id, port = named
         session = await asyncio.to_thread(self._find, sandbox_id)
         if session is None:
             return waiting.answer(404, "There is no such preview.")

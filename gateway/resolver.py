@@ -1,4 +1,4 @@
-"""Host names to addresses, by the system's resolver."""
+"""Host names to addresses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
 
 
 class SystemResolver:
@@ -23,6 +27,26 @@ class SystemResolver:
     def close(self) -> None:
         """Waits for nobody."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class PublicResolver:
+    """Asks these servers (IP addresses) instead of the system's: for networks whose own resolver is closed
+    to most names on purpose. Version 4 alone, as such networks have no other.
+    """
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        self._resolver = dns.asyncresolver.Resolver(configure=False)
+        self._resolver.nameservers = list(servers)
+        self._resolver.lifetime = 5.0
+        self._resolver.cache = dns.resolver.LRUCache(4096)
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        """All addresses of `host`. Raises OSError if there is none."""
+        try:
+            answer = await self._resolver.resolve(f"{host}.", "A")
+        except dns.exception.DNSException as error:
+            raise OSError(f"{host} has no address ({type(error).__name__})") from error
+        return [record.address for record in answer]
 
 
 def _look_up(host: str) -> list[str]:

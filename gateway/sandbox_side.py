@@ -1,7 +1,7 @@
 """The app on the internal listener: all that a sandbox can ask for, apart from the egress proxy."""
 
 from fastapi import FastAPI
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from gateway.boot import Boot
@@ -14,12 +14,18 @@ from opensessions.http.request_ids import RequestIds
 MODEL_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
 
 
-def sandbox_app(boot: Boot, inbox: Inbox, relay: Relay, model: ASGIApp) -> ASGIApp:
-    """Boot, the inbox, the event relay and the model, by exact path; everything else is 404.
+def sandbox_app(boot: Boot, inbox: Inbox, relay: Relay, model: ASGIApp, *more: BaseRoute) -> ASGIApp:
+    """Boot, the inbox, the event relay and the model, by exact path, and `more`; everything else is 404.
 
     It is never served on a public listener, where even a valid token must open nothing.
     """
-    routes = [boot.route(), inbox.route(), relay.route(), *(Route(path, model) for path in MODEL_PATHS)]
+    routes = [
+        boot.route(),
+        inbox.route(),
+        relay.route(),
+        *(Route(path, model) for path in MODEL_PATHS),
+        *more,
+    ]
     app = FastAPI(routes=list(routes), redirect_slashes=False, openapi_url=None)
     errors.install(app)
     for middleware in (Faults, RequestIds):  # the last one is the outermost

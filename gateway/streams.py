@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -121,12 +121,18 @@ class EventStreams:
 
 
 def streams_app(streams: EventStreams) -> ASGIApp:
-    """The route alone, with the errors and the cross-origin rules of the API."""
-    app = FastAPI(routes=[Route(PATH, streams)], openapi_url=None, redirect_slashes=False)
+    """The route and `/healthz`, with the errors and the cross-origin rules of the API."""
+    app = FastAPI(
+        routes=[Route(PATH, streams), Route("/healthz", _healthy)], openapi_url=None, redirect_slashes=False
+    )
     errors.install(app)
     for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
     return app
+
+
+async def _healthy(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
 
 
 def _ends(item: Event | Delta) -> bool:

@@ -133,10 +133,6 @@ class SandboxRuntime(Protocol):
         """The ids of all sandboxes that run or are on their way to."""
         ...
 
-    def dial(self, sandbox_id: str, port: int) -> str | tuple[str, int]:
-        """The address of the door behind which the port lies: a unix socket's path, or host and port."""
-        ...
-
 
 class BlobStore(Protocol):
     """Bytes too large for the session store. Keys are paths without `..`, made by the service alone."""

@@ -62,9 +62,6 @@ class FakeRuntime:
     def running(self) -> list[str]:
         return list(self.live)
 
-    def dial(self, sandbox_id: str, port: int) -> tuple[str, int]:
-        return ("127.0.0.1", port)
-
 
 @dataclass
 class World:

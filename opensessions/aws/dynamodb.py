@@ -26,9 +26,13 @@ _FIRST_PAGE = 8
 
 _TORN_READS = 10
 
+_REMEMBERED = 10_000
+"""Sandboxes whose session is remembered; a few hundred bytes each."""
+
 
 class DynamoStore:
-    """A `ports.SessionStore` on a table of `table.table_definition`. Nothing is kept in the process.
+    """A `ports.SessionStore` on a table of `table.table_definition`. Nothing is kept in the process but which
+    session a sandbox is of, which never changes and is asked for with every word that a sandbox says.
 
     Listings and `due` come from indexes and may be a moment late; the sessions that they return are read
     consistently. What DynamoDB answers beyond the contract (no access, no table) is raised as it is.
@@ -43,6 +47,7 @@ class DynamoStore:
         self._table = table_name
         self._client = client
         self._clock = clock
+        self._session_of: dict[str, str] = {}
 
     # ---- writing ----
 
@@ -109,8 +114,15 @@ class DynamoStore:
         raise StoreError(f"{session_id}: META and HEAD do not belong together.")
 
     def find(self, sandbox_id: str) -> Session | None:
-        found = self._item(table.sandbox_pk(sandbox_id), "META")
-        return self.get(found["session_id"]) if found else None
+        session_id = self._session_of.get(sandbox_id)
+        if session_id is None:
+            found = self._item(table.sandbox_pk(sandbox_id), "META")
+            if not found:
+                return None
+            if len(self._session_of) >= _REMEMBERED:
+                self._session_of.clear()
+            session_id = self._session_of[sandbox_id] = found["session_id"]
+        return self.get(session_id)
 
     def config(self, session_id: str) -> AgentConfig:
         found = self._item(table.session_pk(session_id), "CONFIG")

@@ -9,7 +9,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from opensessions import tokens
 from opensessions.aws.settings import Cluster
 from opensessions.errors import LaunchFailed, NoCapacity
-from opensessions.models import Session
 from opensessions.ports import Launch
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ log = logging.getLogger(__name__)
 
 CONTAINER = "sandbox"
 GROUP = "launch:"
-DOOR_PORT = 7070
 
 _PASSING = {
     "BlockedException",
@@ -37,14 +35,10 @@ _WANTING = ("capacity", "resource:", "limit", "quota", "concurrently")
 class FargateSandboxes:
     """A SandboxRuntime. A task's `startedBy` is its sandbox and its `group` the launch, so that everything is
     found again without being written down: here, and in what ECS tells about the task.
-
-    `find` reads the session of a sandbox; it is asked for the address that a sandbox booted at.
     """
 
-    def __init__(
-        self, client: Callable[[], "ECSClient"], place: Cluster, find: Callable[[str], Session | None]
-    ) -> None:
-        self._client, self._place, self._find = client, place, find
+    def __init__(self, client: Callable[[], "ECSClient"], place: Cluster) -> None:
+        self._client, self._place = client, place
 
     def launch(self, launch: Launch) -> None:
         try:
@@ -74,13 +68,6 @@ class FargateSandboxes:
             described = self._client().describe_tasks(cluster=self._place.cluster, tasks=part)
             found += [task["startedBy"] for task in described["tasks"] if task.get("startedBy")]
         return found
-
-    def dial(self, sandbox_id: str, port: int) -> tuple[str, int]:
-        """Raises ConnectionRefusedError while the sandbox has not booted."""
-        session = self._find(sandbox_id)
-        if session is None or not session.live or session.address is None:
-            raise ConnectionRefusedError(f"Sandbox {sandbox_id} has no address yet.")
-        return session.address, DOOR_PORT
 
     def _tasks(self, **which: str) -> Iterator[str]:
         pages = self._client().get_paginator("list_tasks")

@@ -34,10 +34,10 @@ def store() -> DynamoStore:
 
 def supervisor() -> Supervisor:
     """Launches, ends and watches sandboxes."""
-    place, sessions = settings.cluster(), store()
+    place = settings.cluster()
     return Supervisor(
-        sessions,
-        FargateSandboxes(lambda: _ecs(), place, sessions.find),
+        store(),
+        FargateSandboxes(lambda: _ecs(), place),
         clock=_now,
         wake=_wake,
         deadlines=DEADLINES,

@@ -1,0 +1,90 @@
+"""How a gateway task is put together."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import boto3
+import httpx2
+
+from gateway.assembly import Behind, Gateway, Manners
+from gateway.egress_policy import EgressPolicy
+from gateway.model_body import ModelRules
+from gateway.model_upstream import Upstream
+from gateway.previews import Previews
+from gateway.resolver import PublicResolver, SystemResolver
+from gateway.trial import TrialPreviews
+from opensessions.aws.doors import Doors
+from opensessions.aws.gateway_settings import GatewaySettings
+from opensessions.aws.invoke import FunctionTransport
+from opensessions.aws.secrets import KeyOfModel, Secret
+from opensessions.aws.signing import SigV4
+from opensessions.aws.wiring import QUICK, client, store, testimony
+from opensessions.reading import Reading
+
+INBOX_POLL_SECONDS = 1.0
+"""A follow-up is written by a function, which cannot tell the gateway: so it is looked for."""
+
+
+def gateway(settings: GatewaySettings) -> Gateway:
+    """Make it inside the running loop. Reads the master key; raises what botocore raises when it may not."""
+    sessions = store()
+    doors = Doors(sessions.find, settings.door_port)
+    behind = Behind(
+        find=doors.find,
+        events=sessions.events,
+        latest_events=sessions.latest_events,
+        assignments=testimony(),
+        sessions=Reading(sessions),
+        dial=doors.dial,
+        callback=_callback(settings),
+    )
+    secrets = client("secretsmanager", QUICK)
+    manners = Manners(
+        master=bytes.fromhex(Secret(secrets, settings.master_key_secret).read()),
+        preview_domain=settings.preview_domain,
+        preview_url=settings.storage.preview,
+        previews=TrialPreviews if settings.previews == "trial" else Previews,
+        upstream=_upstream(settings, secrets),
+        policy=EgressPolicy(settings.egress_allow, settings.own_names, settings.own_networks),
+        resolve=PublicResolver(settings.resolvers) if settings.resolvers else SystemResolver(),
+        models=ModelRules(models=settings.models),
+        allow_query_key=settings.allow_query_key,
+        inbox_poll_seconds=INBOX_POLL_SECONDS,
+    )
+    return Gateway(behind, manners, _peers(settings) if settings.peers else None)
+
+
+def _signed(service: str, region: str) -> httpx2.Auth:
+    return SigV4(boto3.Session().get_credentials(), service, region)
+
+
+def _callback(settings: GatewaySettings) -> httpx2.AsyncClient:
+    api: Any = client("lambda", QUICK)
+    signing = httpx2.AsyncClient(auth=_signed("lambda", settings.region), trust_env=False)
+    way = FunctionTransport(signing, api.meta.endpoint_url, settings.callback_function)
+    return httpx2.AsyncClient(transport=way, base_url="http://callback")
+
+
+def _upstream(settings: GatewaySettings, secrets: Any) -> Upstream:
+    if settings.model_secret is None:
+        url = settings.model_url or f"https://bedrock-runtime.{settings.region}.amazonaws.com/anthropic"
+        return Upstream(url, auth=_signed("bedrock", settings.region))
+    key = KeyOfModel(Secret(secrets, settings.model_secret))
+    return Upstream(settings.model_url or "https://api.anthropic.com", auth=key)
+
+
+def _peers(settings: GatewaySettings) -> Callable[[], Any]:
+    async def addresses() -> Sequence[str]:
+        found: list[str] = []
+        for name in settings.peers:
+            host, _, port = name.partition(":")
+            number = int(port or settings.ports.sandbox)
+            answers = await asyncio.get_running_loop().getaddrinfo(
+                host, number, family=socket.AF_INET, type=socket.SOCK_STREAM
+            )
+            found += [f"http://{address[0]}:{number}" for *_, address in answers]
+        return list(dict.fromkeys(found))
+
+    return addresses
