@@ -9,6 +9,7 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_route53 as route53
@@ -18,7 +19,7 @@ from constructs import Construct
 from infra.context import Context
 from infra.edge import Edge
 from infra.gateway import Gateway
-from infra.network import Network
+from infra.network import Network, closed_group
 
 STAGE = "prod"
 RATE, BURST = 100, 200
@@ -87,12 +88,10 @@ class Api(Construct):
         sessions = v1.add_resource("sessions")
         session = sessions.add_resource("{id}")
         events = session.add_resource("events")
-        for resource in [v1, sessions, session]:
+        for resource in [v1, sessions, session, events]:
             resource.add_method("ANY", to_function)
         for parent in (root, v1, session, events):
             parent.add_resource("{proxy+}").add_method("ANY", to_function)
-        for method in ("OPTIONS", "POST", "PUT", "DELETE", "PATCH", "HEAD"):
-            events.add_method(method, to_function)
         self._stream(events)
 
     def _stream(self, events: apigateway.Resource) -> None:
@@ -125,12 +124,12 @@ class Api(Construct):
         deployment.node.add_dependency(method)
 
     def _link(self) -> apigatewayv2.CfnVpcLink:
-        vpc = self._network.vpc
-        subnets = vpc.select_subnets(subnet_type=ec2.SubnetType.PUBLIC).subnet_ids
-        group = ec2.SecurityGroup(
-            self, "Link", vpc=vpc, description="API Gateway on its way in", allow_all_outbound=False
-        )
-        group.add_egress_rule(self._network.balancer, ec2.Port.tcp(80), "event streams")
+        vpc, balancer = self._network.vpc, self._network.balancer
+        subnets = vpc.select_subnets(subnet_group_name="private").subnet_ids
+        group = closed_group(self, "Link", vpc, "API Gateway on its way in")
+        group.add_egress_rule(balancer, ec2.Port.tcp(80), "event streams")
+        balancer.add_ingress_rule(group, ec2.Port.tcp(80), "event streams")
+        self._unstaged()
         return apigatewayv2.CfnVpcLink(
             self,
             "VpcLink",
@@ -138,6 +137,22 @@ class Api(Construct):
             subnet_ids=subnets,
             security_group_ids=[group.security_group_id],
         )
+
+    def _unstaged(self) -> None:
+        """Through a link, API Gateway leaves the stage's name in the path."""
+        rewrite = {"Regex": f"^/{STAGE}/(.*)$", "Replace": "/$1"}
+        rule = elb.ApplicationListenerRule(
+            self,
+            "Unstaged",
+            listener=self._edge.listener,
+            priority=1,
+            conditions=[elb.ListenerCondition.path_patterns([f"/{STAGE}/v1/sessions/*"])],
+            target_groups=[self._gateway.targets],
+        )
+        made = rule.node.default_child
+        assert isinstance(made, elb.CfnListenerRule)
+        transform = {"Type": "url-rewrite", "UrlRewriteConfig": {"Rewrites": [rewrite]}}
+        made.add_property_override("Transforms", [transform])
 
     def _answer(self, kind: apigateway.ResponseType, error: str, message: str) -> None:
         """API Gateway's own refusals, in the API's shape and readable for browsers."""

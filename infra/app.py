@@ -3,7 +3,8 @@
 import os
 import sys
 
-os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
+# The CDK's runtime warns of old versions of node in a banner on every run; they do here.
+os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "18,20,21,23"
 
 import aws_cdk as cdk
 

@@ -12,8 +12,8 @@ import jsii
 from aws_cdk import aws_lambda as lambda_
 
 REPOSITORY = Path(__file__).parents[1]
-RUNTIME = lambda_.Runtime.PYTHON_3_14
-PYTHON = "3.14"
+RUNTIME = lambda_.Runtime.PYTHON_3_13
+PYTHON = "3.13"
 _PACKAGES = ("functions", "opensessions")
 _UNUSED = ("local",)
 _DEAD_WEIGHT = ("botocore/data/*/*/examples-1.json.gz", "**/*.pyi", "**/py.typed", "bin")

@@ -36,11 +36,7 @@ class Edge(Construct):
         elif self._context.previews == "trial":
             self._by_one_name(gateway)
         else:
-            listener = gateway.listen(None)
-            self.listener = listener
-            self._network.balancer.add_ingress_rule(
-                ec2.Peer.ipv4(self._network.vpc.vpc_cidr_block), ec2.Port.tcp(80), "API Gateway's VPC link"
-            )
+            self.listener = gateway.listen(None)
 
     def _by_names(self, gateway: Gateway) -> None:
         context = self._context
@@ -69,10 +65,7 @@ class Edge(Construct):
         self._network.balancer.add_ingress_rule(
             ec2.Peer.prefix_list(self._cloudfront_addresses()), ec2.Port.tcp(80), "CloudFront"
         )
-        self._network.balancer.add_ingress_rule(
-            ec2.Peer.ipv4(self._network.vpc.vpc_cidr_block), ec2.Port.tcp(80), "API Gateway's VPC link"
-        )
-        origin = origins.LoadBalancerV2Origin(
+        origin = origins.VpcOrigin.with_application_load_balancer(
             gateway.balancer,
             protocol_policy=cloudfront.OriginProtocolPolicy.HTTP_ONLY,
             read_timeout=cdk.Duration.seconds(60),

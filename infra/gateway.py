@@ -115,7 +115,7 @@ class Gateway(Construct):
             max_healthy_percent=200,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
             assign_public_ip=True,
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
+            vpc_subnets=ec2.SubnetSelection(subnet_group_name="public"),
             security_groups=[self._network.gateway],
             health_check_grace_period=cdk.Duration.seconds(60),
             enable_execute_command=False,
@@ -128,13 +128,14 @@ class Gateway(Construct):
         )
 
     def _balancer(self) -> elb.ApplicationLoadBalancer:
+        public = self._context.previews == "domain"
         balancer = elb.ApplicationLoadBalancer(
             self,
             "Balancer",
             vpc=self._network.vpc,
-            internet_facing=self._context.previews != "off",
+            internet_facing=public,
             security_group=self._network.balancer,
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
+            vpc_subnets=ec2.SubnetSelection(subnet_group_name="public" if public else "private"),
             idle_timeout=cdk.Duration.seconds(300),
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elb.DesyncMitigationMode.STRICTEST,

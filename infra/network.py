@@ -14,9 +14,17 @@ NAMESPACE = "opensessions.internal"
 CIDR = "10.42.0.0/16"
 
 
+SUBNETS = [
+    ec2.SubnetConfiguration(
+        name="public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20, map_public_ip_on_launch=False
+    ),
+    ec2.SubnetConfiguration(name="private", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20),
+]
+
+
 class Network(Construct):
-    """A VPC without NAT. Gateway tasks and the load balancer are in public subnets; sandboxes in subnets
-    without a route, unless `network` is open.
+    """A VPC without NAT. Gateway tasks are in public subnets; in private ones, which have no route, is the load
+    balancer unless it has a name of its own, and are sandboxes unless `network` is open.
 
     A sandbox may open connections to the gateway's sandbox side and, for its image alone, to ECR and S3;
     only the gateway may open connections to it, and only to its door.
@@ -30,7 +38,7 @@ class Network(Construct):
             ip_addresses=ec2.IpAddresses.cidr(CIDR),
             max_azs=2,
             nat_gateways=0,
-            subnet_configuration=_subnets(context),
+            subnet_configuration=SUBNETS,
             restrict_default_security_group=False,
         )
         self.balancer = closed_group(self, "Balancer", self.vpc, "The load balancer")
@@ -43,12 +51,11 @@ class Network(Construct):
             self.sandbox.add_egress_rule(self.gateway, ec2.Port.tcp(port), what)
         self.gateway.add_ingress_rule(self.gateway, ec2.Port.tcp(SANDBOX_SIDE), "peers")
         self.sandbox.add_ingress_rule(self.gateway, ec2.Port.tcp(DOOR), "the door")
-        kind = ec2.SubnetType.PRIVATE_ISOLATED if context.isolated else ec2.SubnetType.PUBLIC
-        chosen = self.vpc.select_subnets(subnet_type=kind)
+        chosen = self.vpc.select_subnets(subnet_group_name="private" if context.isolated else "public")
         self.sandbox_subnets = chosen.subnet_ids if context.standard else chosen.subnet_ids[:1]
         if context.isolated:
             self._pulls(context, chosen.subnets)
-            self._names()
+            self._names(context)
         else:
             self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "network=open")
             self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(80), "network=open")
@@ -86,15 +93,13 @@ class Network(Construct):
         s3 = ec2.Peer.prefix_list(prefix_list(self, "S3Addresses", f"com.amazonaws.{stack.region}.s3"))
         self.sandbox.add_egress_rule(s3, ec2.Port.tcp(443), "image layers")
 
-    def _names(self) -> None:
+    def _names(self, context: Context) -> None:
         """Names that resolve: AWS's own, for image pulls, the gateway's and the model's. DNS would else be a
         way out of the isolated subnets. It holds for the whole network, so the gateway's egress proxy asks
         other resolvers (`DNS_SERVERS`).
         """
-        lists = {
-            "Allowed": ["*.amazonaws.com.", f"*.{NAMESPACE}.", "api.anthropic.com."],
-            "Everything": ["*."],
-        }
+        model = ["api.anthropic.com."] if context.model == "anthropic" else []
+        lists = {"Allowed": ["*.amazonaws.com.", f"*.{NAMESPACE}.", *model], "Everything": ["*."]}
         allowed, everything = (
             resolver.CfnFirewallDomainList(self, name, domains=domains) for name, domains in lists.items()
         )
@@ -103,7 +108,12 @@ class Network(Construct):
             self,
             "Names",
             firewall_rules=[
-                rule(action="ALLOW", priority=100, firewall_domain_list_id=allowed.attr_id),
+                rule(
+                    action="ALLOW",
+                    firewall_domain_redirection_action="TRUST_REDIRECTION_DOMAIN",
+                    priority=100,
+                    firewall_domain_list_id=allowed.attr_id,
+                ),
                 rule(
                     action="BLOCK",
                     block_response="NXDOMAIN",
@@ -127,16 +137,6 @@ def closed_group(scope: Construct, name: str, vpc: ec2.IVpc, description: str) -
     # EC2 opens a group to the world unless a rule is written inside it, and rules that name groups are not.
     group.add_egress_rule(ec2.Peer.ipv4("127.0.0.1/32"), ec2.Port.all_traffic(), "itself, in place of all")
     return group
-
-
-def _subnets(context: Context) -> list[ec2.SubnetConfiguration]:
-    public = ec2.SubnetConfiguration(
-        name="public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20, map_public_ip_on_launch=False
-    )
-    sandboxes = ec2.SubnetConfiguration(
-        name="sandboxes", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20
-    )
-    return [public, sandboxes] if context.isolated else [public]
 
 
 def _pull(account: str) -> iam.PolicyStatement:
