@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from mangum import Mangum
-
-from opensessions.aws import telemetry, wiring
+from opensessions.aws import asgi, telemetry, wiring
 from opensessions.http import api
 
-_answer = Mangum(api.create_app(wiring.service()), lifespan="off")
+_answer = asgi.handler_of(api.create_app(wiring.service()))
 
 
 @telemetry.observed("pathParameters.id")

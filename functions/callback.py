@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from mangum import Mangum
-
-from opensessions.aws import telemetry, wiring
+from opensessions.aws import asgi, telemetry, wiring
 from opensessions.http import callback
 
-_answer = Mangum(callback.create_app(wiring.testimony()), lifespan="off")
+_answer = asgi.handler_of(callback.create_app(wiring.testimony()))
 
 
 @telemetry.observed()

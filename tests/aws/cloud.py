@@ -1,0 +1,190 @@
+"""A cloud for one test: moto for DynamoDB and secrets, and a stand-in for Lambda's Invoke that runs the
+callback by Mangum, as `functions/callback.py` does.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx2
+from mangum import Mangum
+from moto.server import ThreadedMotoServer
+
+from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.table import create_table
+from opensessions.http import callback
+from tests.fakes import World
+
+REPOSITORY = Path(__file__).parents[2]
+TABLE = "sessions"
+MASTER = "ab" * 32
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+}
+
+
+class Lambdas(ThreadingHTTPServer):
+    """`fail` makes the next so many invocations answer 429, as a throttled function does."""
+
+    daemon_threads = True
+
+    def __init__(self, handler: Mangum) -> None:
+        super().__init__(("127.0.0.1", 0), _Invoke)
+        self.handler, self.fail = handler, 0
+        self.signed: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Invoke(BaseHTTPRequestHandler):
+    server: Lambdas
+
+    def do_POST(self) -> None:
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.signed.append(self.headers["Authorization"])
+        if self.server.fail:
+            self.server.fail -= 1
+            self._answer(429, {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"})
+        else:
+            with asyncio.Runner() as runner:  # Mangum wants the thread to have a loop
+                asyncio.set_event_loop(runner.get_loop())
+                self._answer(200, self.server.handler(event, None))
+
+    def _answer(self, status: int, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@dataclass
+class Task:
+    """One running gateway."""
+
+    process: subprocess.Popen[str]
+    public: str
+    inside: str
+    said: list[str] = field(default_factory=list)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+
+@dataclass
+class Cloud:
+    endpoint: str
+    lambdas: Lambdas
+    here: World
+    client: Any
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What a gateway task is told; `more` on top."""
+        return {
+            "PATH": os.environ["PATH"],
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_LAMBDA": self.lambdas.url,
+            "TABLE_NAME": TABLE,
+            "BUCKET_NAME": "blobs",
+            "PREVIEW_URL": "https://{sandbox}-p{port}.preview.test",
+            "CALLBACK_FUNCTION": "callback",
+            "MASTER_KEY_SECRET": "master",
+            "MODEL_SECRET": "model",
+            "MODEL": "anthropic",
+            "PREVIEWS": "domain",
+            "BIND_HOST": "127.0.0.1",
+            **more,
+        }
+
+    @contextmanager
+    def gateway(self, ports: tuple[int, int, int] | None = None, **more: str) -> Iterator[Task]:
+        """A gateway task, once it answers."""
+        public, inside, egress = ports or (free_port(), free_port(), free_port())
+        told = {"PORT": str(public), "SANDBOX_PORT": str(inside), "EGRESS_PORT": str(egress)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "opensessions.aws.server"],
+            env=self.environment(**told, **more), cwd=REPOSITORY, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        task = Task(process, f"http://127.0.0.1:{public}", f"http://127.0.0.1:{inside}")
+        reading = threading.Thread(target=lambda: task.said.extend(process.stdout or ()))
+        reading.start()
+        try:
+            _await(task)
+            yield task
+        finally:
+            process.kill()
+            process.wait()
+            reading.join()
+            assert process.stdout
+            process.stdout.close()
+
+
+@contextmanager
+def cloud(folder: Path) -> Iterator[Cloud]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    client = boto3.client("dynamodb", endpoint_url=endpoint, region_name="us-east-1", **_keys())
+    create_table(client, TABLE)
+    secrets = boto3.client("secretsmanager", endpoint_url=endpoint, region_name="us-east-1", **_keys())
+    for name, value in (("master", MASTER), ("model", "sk-canary-of-the-model-key")):
+        secrets.create_secret(Name=name, SecretString=value)
+    here = World(DynamoStore(TABLE, client), folder)
+    here.clock.now = datetime.now(UTC)
+    lambdas = Lambdas(Mangum(callback.create_app(here.testimony), lifespan="off"))
+    serving = threading.Thread(target=lambdas.serve_forever, kwargs={"poll_interval": 0.05})
+    serving.start()
+    try:
+        yield Cloud(endpoint, lambdas, here, client)
+    finally:
+        lambdas.shutdown()
+        lambdas.server_close()
+        serving.join()
+        server.stop()
+
+
+def _keys() -> dict[str, str]:
+    return {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _await(task: Task) -> None:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        if task.process.poll() is not None:
+            raise AssertionError(f"The gateway ended: {''.join(task.said)}")
+        try:
+            if httpx2.get(f"{task.public}/healthz", trust_env=False).status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.05)
+    raise AssertionError("The gateway does not answer.")
