@@ -42,6 +42,29 @@ test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk
 test-images: .venv/dev ## The container images, built without Docker and run (root, on Debian)
 	@$(BIN)/pytest -m images tests/images
 
+CDK = PATH="$(CURDIR)/$(BIN):$$PATH" JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 .cache/cdk/node_modules/.bin/cdk
+# What is chosen for a deployment: make deploy CONTEXT="previews=domain preview_domain=…" (docs/deploy.md)
+CHOSEN = $(foreach choice,$(CONTEXT),-c $(choice))
+
+synth: .venv/infra .cache/cdk/node_modules ## The stack as a CloudFormation template, in cdk.out
+	@$(CDK) synth --quiet $(CHOSEN)
+
+doctor: .venv/infra ## Whether the AWS account is ready, and what it will cost
+	@$(BIN)/python -m infra.ops doctor $(CHOSEN)
+
+deploy: synth ## Deploy into the AWS account of the environment, or update what is there
+	@$(CDK) bootstrap --app cdk.out
+	@$(CDK) deploy --app cdk.out --all --require-approval never
+
+key: .venv/infra ## An API key for the deployed table: make key ACCOUNT=acme
+	@$(BIN)/python -m infra.ops key $(CHOSEN) --account $(ACCOUNT)
+
+outputs: .venv/infra ## What the deployed stack is called and where it answers
+	@$(BIN)/python -m infra.ops outputs $(CHOSEN)
+
+destroy: .venv/infra .cache/cdk/node_modules ## Take the deployment down; the table and the bucket are kept
+	@$(BIN)/python -m infra.ops destroy $(CHOSEN)
+
 bench: .venv/dev .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side measurements
 	@$(BIN)/python -m bench
 
