@@ -4,6 +4,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
@@ -19,6 +20,7 @@ class Alarms(Construct):
     def __init__(self, scope: Construct, functions: Functions, email: str | None, daily_cost: int) -> None:
         super().__init__(scope, "Alarms")
         self.topic = sns.Topic(self, "Topic", enforce_ssl=True)
+        self._let_in("cloudwatch.amazonaws.com", "budgets.amazonaws.com")
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
         minute = cdk.Duration.minutes(1)
@@ -35,7 +37,18 @@ class Alarms(Construct):
         below = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
         missing = cloudwatch.TreatMissingData.BREACHING
         self._alarm("Sweeps", "The sweep is silent.", below, 1, missing=missing)
-        self._budget(email, daily_cost)
+        self._budget(daily_cost)
+
+    def _let_in(self, *services: str) -> None:
+        """A policy of its own, which TLS needs, replaces the one by which the account's alarms get in."""
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal(service) for service in services],
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+            )
+        )
 
     def _alarm(
         self,
@@ -57,9 +70,11 @@ class Alarms(Construct):
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
 
-    def _budget(self, email: str | None, daily_cost: int) -> None:
-        """The account's spend of a day; without an address it is to be looked up in the console."""
-        subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=email or "")
+    def _budget(self, daily_cost: int) -> None:
+        """The whole account's spend of a day."""
+        subscriber = budgets.CfnBudget.SubscriberProperty(
+            subscription_type="SNS", address=self.topic.topic_arn
+        )
         told = budgets.CfnBudget.NotificationWithSubscribersProperty(
             notification=budgets.CfnBudget.NotificationProperty(
                 notification_type="ACTUAL", comparison_operator="GREATER_THAN", threshold=100
@@ -74,7 +89,7 @@ class Alarms(Construct):
                 time_unit="DAILY",
                 budget_limit=budgets.CfnBudget.SpendProperty(amount=daily_cost, unit="USD"),
             ),
-            notifications_with_subscribers=[told] if email else None,
+            notifications_with_subscribers=[told],
         )
 
 

@@ -53,6 +53,8 @@ class Api(Construct):
         super().__init__(scope, "Api")
         self._function, self._network, self._gateway, self._edge = function, network, gateway, edge
         self.rest = self._rest()
+        host = f"{self.rest.rest_api_id}.execute-api.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"
+        self.names = [name for name in (host, context.domain) if name]
         for kind, (error, message) in _ERRORS.items():
             self._answer(kind, error, message)
         self._routes()

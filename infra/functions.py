@@ -4,6 +4,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
@@ -42,12 +43,22 @@ class Functions(Construct):
         self.sweep = self._function("sweep", code, {**storage, **placing})
         for function in (self.api, self.callback, self.task_state, self.sweep):
             table.grant(function, *READ, *WRITE)
-        bucket.bucket.grant_put(self.callback, "sessions/*")
+        table.grant(self.api, "dynamodb:BatchGetItem")
+        for lister in (self.api, self.sweep):
+            table.grant_listing(lister)
+        self.callback.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:PutObject"], resources=[bucket.bucket.arn_for_objects("sessions/*")]
+            )
+        )
         for launcher in (self.api, self.task_state):
             sandbox.allow_launching(launcher, cluster)
-            self.tasks.grant_send_messages(launcher)
-        for stopper in (self.api, self.task_state, self.sweep):
+            launcher.add_to_role_policy(
+                iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.tasks.queue_arn])
+            )
+        for stopper in (self.api, self.task_state):
             allow_stopping(stopper, cluster)
+        allow_stopping(self.sweep, cluster, "ecs:DescribeTasks")
         self._listen(cluster)
         events.Rule(
             self,
@@ -57,9 +68,18 @@ class Functions(Construct):
         )
 
     def _function(self, name: str, code: lambda_.Code, environment: dict[str, str]) -> lambda_.Function:
+        log = logs.LogGroup(
+            self,
+            f"{name}_logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+        role = iam.Role(self, f"{name}_role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        log.grant_write(role)
         return lambda_.Function(
             self,
             name.title().replace("_", ""),
+            role=role,
             description=f"opensessions: functions/{name}.py",
             runtime=bundle.RUNTIME,
             architecture=lambda_.Architecture.ARM_64,
@@ -74,12 +94,7 @@ class Functions(Construct):
                 "LOG_LEVEL": "INFO",
                 **environment,
             },
-            log_group=logs.LogGroup(
-                self,
-                f"{name}_logs",
-                retention=logs.RetentionDays.ONE_MONTH,
-                removal_policy=cdk.RemovalPolicy.DESTROY,
-            ),
+            log_group=log,
         )
 
     def _queue(self) -> sqs.Queue:

@@ -37,8 +37,8 @@ class Gateway(Construct):
         super().__init__(scope, "Gateway")
         self._context, self._network = context, network
         self.definition = self._task(images, secrets)
-        images.grant_pull(self.definition.obtain_execution_role())
         self.service = self._service(cluster)
+        images.before(self.service)
         self.balancer = self._balancer()
         self._allow(cluster, secrets)
         self._scale()
@@ -47,6 +47,10 @@ class Gateway(Construct):
         """Add to the tasks' environment what is known only when the other parts are there."""
         for name, value in environment.items():
             self._container.add_environment(name, value)
+
+    def allow(self, action: str, resource: str) -> None:
+        statement = iam.PolicyStatement(actions=[action], resources=[resource])
+        self.definition.task_role.add_to_principal_policy(statement)
 
     def _task(self, images: Images, secrets: Secrets) -> ecs.FargateTaskDefinition:
         definition = ecs.FargateTaskDefinition(
@@ -98,7 +102,6 @@ class Gateway(Construct):
         context = self._context
         chosen = {
             "EGRESS_ALLOW": context.egress_allow,
-            "PREVIEW_DOMAIN": context.preview_domain,
             "DNS_SERVERS": RESOLVERS if context.isolated else None,
         }
         return {name: value for name, value in chosen.items() if value is not None}
@@ -175,10 +178,11 @@ class Gateway(Construct):
     def _allow(self, cluster: ecs.Cluster, secrets: Secrets) -> None:
         """What the tasks may do. Reading the table and calling the callback is granted where those are."""
         role = self.definition.task_role
-        secrets.master_key.grant_read(role)
-        if secrets.model_key:
-            secrets.model_key.grant_read(role)
-        else:
+        keys = [key.secret_arn for key in (secrets.master_key, secrets.model_key) if key]
+        role.add_to_principal_policy(
+            iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=keys)
+        )
+        if not secrets.model_key:
             stack = cdk.Stack.of(self)
             models = [
                 f"arn:{stack.partition}:bedrock:*::foundation-model/anthropic.*",

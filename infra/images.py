@@ -1,5 +1,6 @@
 """The two images, by the way that the operator chose."""
 
+import re
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -16,8 +17,10 @@ from constructs import Construct
 
 REPOSITORY = Path(__file__).parents[1]
 DOCKERFILES = {"gateway": "gateway/Dockerfile", "sandbox": "sandbox_task/Dockerfile"}
-SOURCES = ("gateway", "opensessions", "requirements", "sandbox_task", "pyproject.toml", ".dockerignore")
-_EXCLUDED = ["*", *(f"!{name}" for name in SOURCES), "**/__pycache__", "**/*.pyc"]
+_EXCLUDED = [
+    line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line and line[0] != "#"
+]
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([a-z0-9._/-]+):(.+)")
 
 
 class Images(Construct):
@@ -25,24 +28,33 @@ class Images(Construct):
 
     build: CodeBuild in the account, awaited by the deployment, so that nobody needs Docker. asset: the
     operator's Docker. Else the images are where a URI says, such as `example.com/opensessions:1.0`: the
-    gateway's is `example.com/opensessions-gateway:1.0`.
+    gateway's is `example.com/opensessions-gateway:1.0`. From a private ECR the tasks may then pull.
     """
 
     def __init__(self, scope: Construct, how: str) -> None:
         super().__init__(scope, "Images")
-        self._repository: ecr.Repository | None = None
+        self._built_by: cdk.CustomResource | None = None
         if how == "build":
             self.gateway, self.sandbox = self._built()
         elif how == "asset":
             self.gateway, self.sandbox = (self._asset(name) for name in DOCKERFILES)
         else:
-            self.gateway, self.sandbox = (
-                ecs.ContainerImage.from_registry(_uri(how, name)) for name in DOCKERFILES
-            )
+            self.gateway, self.sandbox = (self._found(name, _uri(how, name)) for name in DOCKERFILES)
 
-    def grant_pull(self, role: iam.IGrantable) -> None:
-        if self._repository:
-            self._repository.grant_pull(role)
+    def before(self, part: Construct) -> None:
+        """Let the deployment have the images before this part, which runs them."""
+        if self._built_by:
+            part.node.add_dependency(self._built_by)
+
+    def _found(self, name: str, uri: str) -> ecs.ContainerImage:
+        if not (ours := _ECR.fullmatch(uri)):
+            return ecs.ContainerImage.from_registry(uri)
+        account, region, repository, tag = ours.groups()
+        arn = f"arn:{cdk.Aws.PARTITION}:ecr:{region}:{account}:repository/{repository}"
+        found = ecr.Repository.from_repository_attributes(
+            self, f"{name}_repository", repository_arn=arn, repository_name=repository
+        )
+        return ecs.ContainerImage.from_ecr_repository(found, tag)
 
     def _asset(self, file: str) -> ecs.ContainerImage:
         return ecs.ContainerImage.from_asset(
@@ -57,7 +69,7 @@ class Images(Construct):
         source = s3_assets.Asset(
             self, "Source", path=str(REPOSITORY), exclude=_EXCLUDED, ignore_mode=cdk.IgnoreMode.DOCKER
         )
-        repository = self._repository = ecr.Repository(
+        repository = ecr.Repository(
             self,
             "Repository",
             image_scan_on_push=True,
@@ -67,13 +79,10 @@ class Images(Construct):
             lifecycle_rules=[ecr.LifecycleRule(max_image_count=20)],
         )
         tag = source.asset_hash[:16]
-        project = self._project(repository, source, tag)
-        done = self._awaited(project, tag)
+        self._built_by = self._awaited(self._project(repository, source, tag), tag)
         gateway, sandbox = (
-            ecs.ContainerImage.from_registry(f"{repository.repository_uri}:{name}-{tag}")
-            for name in DOCKERFILES
+            ecs.ContainerImage.from_ecr_repository(repository, f"{name}-{tag}") for name in DOCKERFILES
         )
-        self.built = done
         return gateway, sandbox
 
     def _project(self, repository: ecr.Repository, source: s3_assets.Asset, tag: str) -> codebuild.Project:
@@ -90,10 +99,11 @@ class Images(Construct):
             description="opensessions: builds the images of the gateway and of sandboxes",
             source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
             environment=codebuild.BuildEnvironment(
-                build_image=codebuild.LinuxArmBuildImage.AMAZON_LINUX_2_STANDARD_3_0,
+                build_image=codebuild.LinuxArmBuildImage.AMAZON_LINUX_2023_STANDARD_3_0,
                 compute_type=codebuild.ComputeType.SMALL,
                 privileged=True,
             ),
+            grant_report_group_permissions=False,
             timeout=cdk.Duration.minutes(30),
             build_spec=codebuild.BuildSpec.from_object(
                 {"version": "0.2", "phases": {"build": {"commands": [login, *builds]}}}
@@ -110,7 +120,6 @@ class Images(Construct):
             ),
         )
         repository.grant_pull_push(project)
-        source.grant_read(project)
         return project
 
     def _awaited(self, project: codebuild.Project, tag: str) -> cdk.CustomResource:
@@ -120,7 +129,7 @@ class Images(Construct):
             made = lambda_.Function(
                 self,
                 name,
-                runtime=lambda_.Runtime.PYTHON_3_14,
+                runtime=lambda_.Runtime.PYTHON_3_13,
                 architecture=lambda_.Architecture.ARM_64,
                 handler=f"image_build.{name}",
                 code=lambda_.Code.from_asset(str(Path(__file__).parent / "on_deploy")),

@@ -23,8 +23,8 @@ SUBNETS = [
 
 
 class Network(Construct):
-    """A VPC without NAT. Gateway tasks are in public subnets; in private ones, which have no route, is the load
-    balancer unless it has a name of its own, and are sandboxes unless `network` is open.
+    """A VPC without NAT. Gateway tasks are in public subnets; private ones, which have no route, hold the
+    load balancer unless it has a name of its own, and sandboxes unless `network` is open.
 
     A sandbox may open connections to the gateway's sandbox side and, for its image alone, to ECR and S3;
     only the gateway may open connections to it, and only to its door.

@@ -24,7 +24,6 @@ class Sandbox(Construct):
             "Task",
             cpu=CPU,
             memory_limit_mib=MEMORY,
-            ephemeral_storage_gib=21,
             runtime_platform=ecs.RuntimePlatform(
                 cpu_architecture=ecs.CpuArchitecture.ARM64,
                 operating_system_family=ecs.OperatingSystemFamily.LINUX,
@@ -53,9 +52,8 @@ class Sandbox(Construct):
             container.add_mount_points(
                 ecs.MountPoint(container_path=path, read_only=False, source_volume=name)
             )
-        execution = self.definition.obtain_execution_role()
-        images.grant_pull(execution)
-        self.execution_role = execution
+        self.execution_role = self.definition.obtain_execution_role()
+        images.before(self.definition)
 
     def _without_task_role(self) -> None:
         """FargateTaskDefinition always makes one."""
@@ -86,14 +84,14 @@ class Sandbox(Construct):
         )
 
 
-def allow_stopping(to: iam.IGrantable, cluster: ecs.ICluster) -> None:
-    """Find and stop tasks of this cluster."""
+def allow_stopping(to: iam.IGrantable, cluster: ecs.ICluster, *also: str) -> None:
+    """Find and stop tasks of this cluster, and do `also` with them."""
     name = f"{cluster.cluster_name}/*"
     tasks = cluster.stack.format_arn(service="ecs", resource="task", resource_name=name)
     of_cluster = {"ArnEquals": {"ecs:cluster": cluster.cluster_arn}}
     for actions, resources, conditions in (
         (["ecs:ListTasks"], ["*"], of_cluster),
-        (["ecs:DescribeTasks", "ecs:StopTask"], [tasks], of_cluster),
+        (sorted(["ecs:StopTask", *also]), [tasks], of_cluster),
     ):
         to.grant_principal.add_to_principal_policy(
             iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions)

@@ -4,6 +4,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
+from infra.acknowledged import acknowledge
 from infra.alarms import Alarms
 from infra.api import Api
 from infra.bucket import Bucket
@@ -49,9 +50,13 @@ class Opensessions(cdk.Stack):
             self, cluster, sandbox, table, bucket, storage, placing, context.bundle == "host"
         )
         api = Api(self, context, functions.api, network, gateway, edge)
-        gateway.tell(**storage, CALLBACK_FUNCTION=functions.callback.function_name)
+        gateway.tell(
+            **storage,
+            CALLBACK_FUNCTION=functions.callback.function_name,
+            API_NAMES=",".join([*api.names, gateway.balancer.load_balancer_dns_name]),
+        )
         table.grant(gateway.definition.task_role, *READ)
-        functions.callback.grant_invoke(gateway.definition.task_role)
+        gateway.allow("lambda:InvokeFunction", functions.callback.function_arn)
         alarms = Alarms(self, functions, context.alarm_email, context.daily_cost_usd)
         Dashboard(self, api, functions, gateway, alarms)
         self._outputs(
@@ -67,6 +72,8 @@ class Opensessions(cdk.Stack):
             SweepFunction=functions.sweep.function_name,
             ModelSecretName=secrets.model_key.secret_name if secrets.model_key else "none: Bedrock answers",
         )
+
+        acknowledge(self, family=sandbox.definition.family)
 
     def _outputs(self, **values: str) -> None:
         for name, value in values.items():

@@ -7,13 +7,9 @@ from constructs import Construct
 
 from opensessions.aws import table
 
-WRITE = (
-    "dynamodb:ConditionCheckItem",
-    "dynamodb:DeleteItem",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-)
-READ = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query")
+WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem")
+"""Nothing is deleted but by DynamoDB itself, when its time is over, and by the operator."""
+READ = ("dynamodb:GetItem", "dynamodb:Query")
 
 
 class Table(Construct):
@@ -29,10 +25,15 @@ class Table(Construct):
             self.arn, self.name = made.table_arn, made.table_name
 
     def grant(self, to: iam.IGrantable, *actions: str) -> None:
-        """Exactly these actions, on the table and its indexes."""
-        to.grant_principal.add_to_principal_policy(
-            iam.PolicyStatement(actions=sorted(actions), resources=[self.arn, f"{self.arn}/index/*"])
-        )
+        """Exactly these actions, on the table alone."""
+        statement = iam.PolicyStatement(actions=sorted(actions), resources=[self.arn])
+        to.grant_principal.add_to_principal_policy(statement)
+
+    def grant_listing(self, to: iam.IGrantable) -> None:
+        """Reading the indexes: an account's sessions, and those that are due."""
+        indexes = [f"{self.arn}/index/{name}" for name in table.INDEXES]
+        statement = iam.PolicyStatement(actions=["dynamodb:Query"], resources=indexes)
+        to.grant_principal.add_to_principal_policy(statement)
 
     def _made(self) -> dynamodb.TableV2:
         made = dynamodb.TableV2(
