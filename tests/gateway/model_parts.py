@@ -43,6 +43,7 @@ class Sent:
     query: str
     headers: dict[str, str]
     body: dict[str, Any]
+    raw: bytes = b""
 
 
 Answer = Callable[[Sent], Awaitable[Response]]
@@ -60,7 +61,7 @@ class Stub:
         text = await request.body()
         headers = {k.lower(): v for k, v in request.headers.items()}
         path = scope["raw_path"].decode()
-        sent = Sent(path, scope["query_string"].decode(), headers, json.loads(text) if text else {})
+        sent = Sent(path, scope["query_string"].decode(), headers, json.loads(text) if text else {}, text)
         self.requests.append(sent)
         await (await self.answer(sent))(scope, receive, send)
 
@@ -159,11 +160,14 @@ async def model_place(
     rules: ModelRules | None = None,
     url: str | None = None,
     unix_socket: Path | None = None,
+    auth: httpx2.Auth | None = None,
 ) -> AsyncIterator[Place]:
-    """Proxy and stub, both up; `url` puts another upstream in the stub's place."""
+    """Proxy and stub, both up; `url` puts another upstream in the stub's place, `auth` another proof than
+    the key.
+    """
     stub = Stub(answer or streaming(frames(start(), *text("hello "), *text("there"), *end())))
     async with serving(stub, unix_socket) as stub_url:
-        upstream = Upstream(url or stub_url, REAL_KEY, unix_socket)
+        upstream = Upstream(url or stub_url, None if auth else REAL_KEY, unix_socket, auth)
         heard = ModelListeners(
             lambda session: place.listening,
             lambda session, words: place.deltas.append((session, words)),
