@@ -1,6 +1,5 @@
 """Tasks that stopped, and launches that were put off: from the tasks queue, each message by itself."""
 
-import json
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
@@ -9,11 +8,11 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from opensessions.aws import tasks, telemetry, wiring
 
 _supervisor = wiring.supervisor()
-_processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+_processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False, logger=tasks.log)
 
 
 def _record(record: SQSRecord) -> None:
-    tasks.act(json.loads(record.body), _supervisor)
+    tasks.act(record.body, _supervisor)
 
 
 @telemetry.observed()

@@ -1,7 +1,7 @@
 """Sandboxes as ECS tasks on Fargate: the runtime of the cloud."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -37,12 +37,12 @@ class FargateSandboxes:
     found again without being written down: here, and in what ECS tells about the task.
     """
 
-    def __init__(self, client: Callable[[], "ECSClient"], place: Cluster) -> None:
+    def __init__(self, client: "ECSClient", place: Cluster) -> None:
         self._client, self._place = client, place
 
     def launch(self, launch: Launch) -> None:
         try:
-            answer = self._client().run_task(**_task(self._place, launch))
+            answer = self._client.run_task(**_task(self._place, launch))
         except ClientError as error:
             raise _refusal(error.response["Error"]["Code"], error.response["Error"]["Message"]) from error
         except BotoCoreError as error:
@@ -53,9 +53,7 @@ class FargateSandboxes:
 
     def stop(self, sandbox_id: str) -> None:
         for task in self._tasks(startedBy=sandbox_id):
-            self._client().stop_task(
-                cluster=self._place.cluster, task=task, reason="Asked for by its session."
-            )
+            self._client.stop_task(cluster=self._place.cluster, task=task, reason="Asked for by its session.")
 
     def alive(self, sandbox_id: str) -> bool:
         return next(self._tasks(startedBy=sandbox_id), None) is not None
@@ -65,12 +63,12 @@ class FargateSandboxes:
         tasks = list(self._tasks(family=family))
         found: list[str] = []
         for part in (tasks[n : n + 100] for n in range(0, len(tasks), 100)):
-            described = self._client().describe_tasks(cluster=self._place.cluster, tasks=part)
+            described = self._client.describe_tasks(cluster=self._place.cluster, tasks=part)
             found += [task["startedBy"] for task in described["tasks"] if task.get("startedBy")]
         return found
 
     def _tasks(self, **which: str) -> Iterator[str]:
-        pages = self._client().get_paginator("list_tasks")
+        pages = self._client.get_paginator("list_tasks")
         for page in pages.paginate(cluster=self._place.cluster, desiredStatus="RUNNING", **which):  # type: ignore[arg-type]
             yield from page["taskArns"]
 

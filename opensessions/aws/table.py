@@ -13,11 +13,10 @@ is to be watched, by the time when (`dp`, `ds`; in shards, so that no partition 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
-
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from opensessions import codec
 from opensessions.errors import StoreError
@@ -32,8 +31,15 @@ BY_ACCOUNT, BY_USER, DUE = "by_account", "by_user", "due"
 INDEXES = {BY_ACCOUNT: ("ap", "as"), BY_USER: ("up", "us"), DUE: ("dp", "ds")}
 DUE_SHARDS = tuple(f"DUE#{shard}" for shard in range(8))
 
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+Coder = Callable[[Any], Any]
+
+
+@cache
+def _coders() -> tuple[Coder, Coder]:
+    """To DynamoDB's spelling of a value and back. Imported late: all of boto3 comes along."""
+    from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+    return TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
 def table_definition() -> dict[str, Any]:
@@ -153,12 +159,14 @@ def item(pk: str, sk: str, **values: Any) -> dict[str, Any]:
 
 
 def attributes(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _serialize(value) for name, value in values.items() if value is not None}
+    serialize, _ = _coders()
+    return {name: serialize(value) for name, value in values.items() if value is not None}
 
 
 def values(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The values of an item that was read, in the shape of this version."""
-    plain = {name: v["B"] if "B" in v else _deserialize(v) for name, v in stored.items()}
+    _, deserialize = _coders()
+    plain = {name: v["B"] if "B" in v else deserialize(v) for name, v in stored.items()}
     return upcast(plain)
 
 

@@ -1,25 +1,51 @@
 """Logs, metrics and traces of the functions. No token, key, prompt or query string is ever logged."""
 
+import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 
+from opensessions.aws.tracing import XRay
+
 NAMESPACE = "opensessions"
 SERVICE = "opensessions"
+"""The one dimension of the metrics."""
 
-logger = Logger(service=SERVICE)
-metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
-tracer = Tracer(service=SERVICE, auto_patch=False)
+_SECRET = re.compile(r"os[bw]_\w{8,}|(?<=api_key=)[^&\s\"]+|(?<=token=)[^&\s\"]+")
+_SESSION = re.compile(r"session_[0-9a-f]{32}")
 
 Handler = Callable[[Any, Any], Any]
 
 
+def line(record: Mapping[str, Any]) -> str:
+    """A line of the log. That nothing secret is in it is for those to see to who log; this is the net below
+    them.
+    """
+    return _SECRET.sub("[redacted]", json.dumps(record, default=str))
+
+
+class Named(logging.Filter):
+    """Whoever names a session in a message is correlated with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if named := _SESSION.search(record.getMessage()):
+            record.correlation_id = named[0]
+        return True
+
+
+logger = Logger(json_serializer=line, serialize_stacktrace=False)
+logger.registered_handler.addFilter(Named())
+metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
+tracer = Tracer(provider=XRay(), auto_patch=False, disabled=False)
+
+
 def observed(session_id_path: str | None = None) -> Callable[[Handler], Handler]:
     """Wrap a handler: every line that it logs is JSON and holds the session's id as `correlation_id`, found
-    in the event at a JMESPath.
+    in the event at a JMESPath or in the line itself.
     """
     package = logging.getLogger("opensessions")
     package.handlers = [logger.registered_handler]

@@ -2,11 +2,11 @@
 
 import json
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
-
-from botocore.config import Config
+from threading import Lock
+from typing import Any
 
 from opensessions.aws import settings
 from opensessions.aws.dynamodb import DynamoStore
@@ -17,19 +17,28 @@ from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
 
-if TYPE_CHECKING:
-    from mypy_boto3_ecs import ECSClient
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs import SQSClient
-
 DEADLINES = Deadlines(start=300)
 """A task takes a minute to start, and its image may be far away."""
-QUICK = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 4})
-PATIENT = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """With AWS: seconds to connect and to wait for an answer, and how often in all."""
+
+    connect: float
+    answer: float
+    attempts: int
+
+
+QUICK = Patience(connect=1, answer=3, attempts=4)
+PATIENT = Patience(connect=1, answer=6, attempts=3)
+"""The API answers within 29 seconds, whatever happens."""
+
+_making = Lock()
 
 
 def store() -> DynamoStore:
-    return DynamoStore(settings.storage().table, client("dynamodb", QUICK))
+    return DynamoStore(settings.storage().table, Late("dynamodb", QUICK))
 
 
 def supervisor() -> Supervisor:
@@ -37,7 +46,7 @@ def supervisor() -> Supervisor:
     place = settings.cluster()
     return Supervisor(
         store(),
-        FargateSandboxes(lambda: _ecs(), place),
+        FargateSandboxes(Late("ecs", PATIENT), place),
         clock=_now,
         wake=_wake,
         deadlines=DEADLINES,
@@ -63,32 +72,48 @@ def testimony() -> Testimony:
     """What sandboxes may say."""
     where = settings.storage()
     return Testimony(
-        store(), S3Blobs(lambda: _s3(), where.bucket), clock=_now, preview_url=where.preview, wake=_wake
+        store(), S3Blobs(Late("s3", PATIENT), where.bucket), clock=_now, preview_url=where.preview, wake=_wake
     )
 
 
+class _Late:
+    """A client that is made when it is used first."""
+
+    def __init__(self, name: str, patience: Patience) -> None:
+        self._name, self._patience = name, patience
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(client(self._name, self._patience), operation)
+
+
+Late: Any = _Late
+"""boto3's clients have no types of their own."""
+
+
+def client(name: str, patience: Patience) -> Any:
+    """boto3's client of a service; one for all who have the same patience. Safe to call from many threads."""
+    with _making:
+        return _made(name, patience)
+
+
 @cache
-def client(name: str, config: Config) -> Any:
+def _made(name: str, patience: Patience) -> Any:
     import boto3  # most of a cold start; nothing of it is needed before the first call
+    from botocore.config import Config
 
+    config = Config(
+        connect_timeout=patience.connect,
+        read_timeout=patience.answer,
+        retries={"mode": "standard", "total_max_attempts": patience.attempts},
+        signature_version="s3v4" if name == "s3" else None,
+    )
     return boto3.client(name, config=config)  # type: ignore[call-overload]
-
-
-def _ecs() -> "ECSClient":
-    made: ECSClient = client("ecs", PATIENT)
-    return made
-
-
-def _s3() -> "S3Client":
-    made: S3Client = client("s3", PATIENT)
-    return made
 
 
 def _later(queue: str, sandbox_id: str, launch: int, attempt: int, seconds: int) -> None:
     """Put a launch on the queue that `functions.task_state` reads."""
     put_off = {"relaunch": {"sandbox_id": sandbox_id, "launch": launch, "attempt": attempt}}
-    sqs: SQSClient = client("sqs", PATIENT)
-    sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(put_off), DelaySeconds=seconds)
+    client("sqs", PATIENT).send_message(QueueUrl=queue, MessageBody=json.dumps(put_off), DelaySeconds=seconds)
 
 
 def _now() -> datetime:
