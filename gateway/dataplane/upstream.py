@@ -79,6 +79,8 @@ class Upstream(Side):
             client.write(data)
         else:
             self._read_body(client, b"", data)
+        if self._mode != _IDLE:
+            self.acknowledge()  # There is more to come.
 
     def _read_heads(self, client: "Client", data: bytes) -> None:
         request = client.request

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -28,6 +29,27 @@ def test_an_event_stream_is_passed_event_by_event(stage: Stage) -> None:
     for i in range(20):
         app.send(b"data: %d\n\n" % (i % 10))
         assert visitor.read(14) == b"9\r\ndata: %d\n\n\r\n" % (i % 10)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux acknowledges on request")
+def test_an_app_that_waits_for_acknowledgements_gets_them_at_once(stage: Stage) -> None:
+    visitor = stage.visitor(GET)
+    app = stage.accept()
+    app.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+
+    def exchange() -> float:
+        app.head()
+        began = time.monotonic()
+        for piece in OK[:-5], OK[-5:-2], OK[-2:]:
+            app.send(piece)
+        assert visitor.answer()[2] == b"hello"
+        took = time.monotonic() - began
+        visitor.send(GET)
+        return took
+
+    for _ in range(20):  # a new connection is acknowledged at once anyway
+        exchange()
+    assert min(exchange() for _ in range(10)) < 0.03
 
 
 def _pump(wire: Wire, size: int) -> tuple[threading.Thread, list[int]]:
