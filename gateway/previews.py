@@ -34,6 +34,10 @@ def label(name: bytes) -> Label | None:
     return match.group(1).decode(), int(match.group(2))
 
 
+GATEWAY = "gateway"
+"""The label under the preview domain that is the gateway's own name; event streams come by it."""
+
+
 class Previews:
     """The preview side of the gateway. Make it inside the loop it serves in; `client` makes a visitor's
     protocol.
@@ -56,6 +60,7 @@ class Previews:
         self.domain = domain
         self._host = re.compile(rf"([a-z0-9-]{{1,63}})\.{re.escape(domain)}(?::\d+)?".encode())
         self._domain = re.compile(rf"(?i)[^@/]*\.{re.escape(domain)}\.?(:\d+)?".encode())
+        self._own = re.compile(rf"(?i){GATEWAY}\.{re.escape(domain)}(:\d+)?".encode())
         self._find, self._dial, self._door_key = find, dial, door_key
         self._preview_url, self._narrate = preview_url, narrate
         self._routes: dict[str, dict[int, Route]] = {}
@@ -66,7 +71,7 @@ class Previews:
 
     def owns(self, host: bytes) -> bool:
         """Whether a Host is one of the preview domain's, known or not. All others are not ours to answer."""
-        return self._domain.fullmatch(host) is not None
+        return self._domain.fullmatch(host) is not None and not self._own.fullmatch(host)
 
     def changed(self, session_id: str) -> None:
         """Something of a session changed: if it has ended, its previews are cut at once. From any thread."""

@@ -215,6 +215,11 @@ async def test_o02_unknown_previews(stage: Stage, host: str, status: int) -> Non
     assert (await stage.get(host)).status == status
 
 
+async def test_the_gateways_own_name_is_no_preview(stage: Stage) -> None:
+    assert not stage.previews.owns(b"gateway.preview.test")
+    assert stage.previews.owns(b"x.gateway.preview.test") and stage.previews.owns(b"sb-1.preview.test")
+
+
 async def test_a_sandbox_that_is_away_is_waited_for(stage: Stage) -> None:
     stage.sessions[A] = session_of(A)
     assert (await stage.get(f"{A}-p3000.preview.test", **NAVIGATION)).status == 503

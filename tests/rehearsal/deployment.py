@@ -36,9 +36,9 @@ class Deployment:
         self.times: dict[str, float] = {}
         self.outputs: dict[str, str] = {}
         self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **emulator.environment,
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),  # the CDK remembers accounts by their keys
+            "CDK_HOME": str(folder),  # it remembers there which account a key belongs to
             "CI": "1",
             "CDK_DISABLE_VERSION_CHECK": "1",
             "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",

@@ -8,20 +8,17 @@ import asyncio
 import itertools
 import json
 import re
-import socket
-import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from tests.rehearsal.emulator_process import Emulator
+from tests.rehearsal.served import Served
 
 LARGEST = 10 * 1024 * 1024
 PATIENCE = 29.0
@@ -72,32 +69,25 @@ def streamed(emulator: Emulator, stack: str) -> list[Streamed]:
 
 
 class Front:
-    """Serves on `port` of the loopback. `gateways` are the public sides of those that live, in turns."""
+    """Serves the API at `url`, and previews, by their names, at `address`. `gateways` are the public sides of
+    those that live; they are taken in turns.
+    """
 
-    def __init__(self, emulator: Emulator, api: str, stage: str, streams: Iterable[Streamed]) -> None:
+    def __init__(self, emulator: Emulator, outputs: Mapping[str, str], streams: Iterable[Streamed]) -> None:
         self.gateways: list[Address] = []
+        public = urlsplit(outputs["ApiUrl"])
+        api = (public.hostname or "").split(".")[0]
         self._api_host = f"{api}.execute-api.localhost:{emulator.port}"
-        self._emulator, self._stage, self._streams = emulator, stage, tuple(streams)
+        self._emulator, self._stage, self._streams = emulator, public.path.strip("/"), tuple(streams)
         self._turn = itertools.count()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port = int(self._listener.getsockname()[1])
-        config = uvicorn.Config(self, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="front", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
-        async with httpx2.AsyncClient(limits=limits, timeout=PATIENCE, trust_env=False) as self._http:
-            await self._server.serve(sockets=[self._listener])
+        self._http = httpx2.AsyncClient(limits=limits, timeout=PATIENCE, trust_env=False)
+        self._served = Served(self, around=self._http)
+        self.address = self._served.address
+        self.url = f"{self.address}/{self._stage}"
 
     def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-        self._listener.close()
+        self._served.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -133,7 +123,10 @@ class Front:
             headers=_headers(request, self._api_host),
             content=body,
         )
-        return Response(answer.content, answer.status_code, _kept(answer.headers))
+        given = Response(answer.content, answer.status_code)
+        left_out = {*_HOP, "content-length", "content-encoding"}
+        given.raw_headers += [pair for pair in _raw(answer) if pair[0].decode() not in left_out]
+        return given
 
     async def _pass_on(
         self, request: Request, to: Address, path: str, host: str, seconds: float | None = None
@@ -147,7 +140,9 @@ class Front:
             timeout=httpx2.Timeout(PATIENCE, read=300),
         )
         answer = await self._http.send(sent, stream=True)
-        return StreamingResponse(_body(answer, seconds), answer.status_code, _kept(answer.headers, raw=True))
+        given = StreamingResponse(_body(answer, seconds), answer.status_code)
+        given.raw_headers = [pair for pair in _raw(answer) if pair[0].decode() not in _HOP]
+        return given
 
     def _gateway(self) -> Address:
         alive = list(self.gateways)
@@ -175,6 +170,5 @@ def _headers(request: Request, host: str) -> list[tuple[str, str]]:
     return [*kept, *added.items()]
 
 
-def _kept(headers: Mapping[str, Any], raw: bool = False) -> dict[str, str]:
-    left_out = _HOP if raw else {*_HOP, "content-length", "content-encoding"}
-    return {name: value for name, value in headers.items() if name.lower() not in left_out}
+def _raw(answer: httpx2.Response) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in answer.headers.raw]

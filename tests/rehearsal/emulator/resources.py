@@ -5,6 +5,8 @@ something else looks at afterwards (rules of security groups, task definitions, 
 """
 
 import json
+import secrets
+import string
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,7 +52,7 @@ def install() -> None:
     handlers["Custom::AWS"] = _sdk_call()
     _add_attributes(handlers["AWS::EC2::VPC"], lambda properties: {"CidrBlock": properties["CidrBlock"]})
     _refer_by_arn(handlers["AWS::SecretsManager::Secret"])
-    wrap("services.cloudformation.provisioners._sm_secret_string")(_generated_by_default)
+    wrap("services.cloudformation.provisioners._sm_secret_string")(_generated)
     wrap("services.cloudformation.provisioners._ecs_task_def_create")(_registered)
     wrap("services.ecr._describe_images")(_unknown_image)
 
@@ -127,18 +129,22 @@ def _add_attributes(handler: dict[str, Any], more: Callable[[Properties], Proper
 
 
 def _refer_by_arn(handler: dict[str, Any]) -> None:
-    """`Ref` of a secret is its ARN; ministack keeps secrets by name and refers to them so."""
+    """`Ref` of a secret is its ARN, and its name the logical id with a suffix; ministack refers to secrets by
+    name and names them otherwise.
+    """
     create, update, delete = handler["create"], handler["update"], handler["delete"]
 
     def named(physical_id: str) -> str:
         return physical_id.rsplit(":", 1)[-1].rsplit("-", 1)[0]
 
     def created(logical_id: str, properties: Properties, stack: str) -> Made:
+        properties = {"Name": f"{logical_id}-{uuid.uuid4().hex[:12]}", **properties}
         _, attributes = create(logical_id, properties, stack)
         return attributes["Arn"], attributes
 
-    def updated(physical_id: str, *rest: Any) -> Made:
-        _, attributes = update(named(physical_id), *rest)
+    def updated(physical_id: str, old: Properties, new: Properties, *rest: Any) -> Made:
+        name = {"Name": named(physical_id)}
+        _, attributes = update(named(physical_id), name | old, name | new, *rest)
         return attributes["Arn"], attributes
 
     def deleted(physical_id: str, properties: Properties) -> None:
@@ -147,15 +153,28 @@ def _refer_by_arn(handler: dict[str, Any]) -> None:
     handler.update(create=created, update=updated, delete=deleted)
 
 
-def _generated_by_default(original: Callable[[Properties], str]) -> Callable[[Properties], str]:
-    """`GenerateSecretString: {}` asks for a secret with the defaults, not for none."""
+def _generated(original: Callable[[Properties], str]) -> Callable[[Properties], str]:
+    """A generated secret is of the characters that the template leaves in; ministack knows one exclusion."""
 
     def secret_string(properties: Properties) -> str:
-        if properties.get("GenerateSecretString") == {}:
-            properties = {**properties, "GenerateSecretString": {"PasswordLength": 32}}
-        return original(properties)
+        wanted = properties.get("GenerateSecretString")
+        if wanted is None or "SecretString" in properties or "SecretStringTemplate" in wanted:
+            return original(properties)
+        characters = "".join(
+            kind for excluded, kind in _KINDS.items() if str(wanted.get(excluded)).lower() != "true"
+        )
+        left = [each for each in characters if each not in wanted.get("ExcludeCharacters", "")]
+        return "".join(secrets.choice(left) for _ in range(int(wanted.get("PasswordLength", 32))))
 
     return secret_string
+
+
+_KINDS = {
+    "ExcludeLowercase": string.ascii_lowercase,
+    "ExcludeUppercase": string.ascii_uppercase,
+    "ExcludeNumbers": string.digits,
+    "ExcludePunctuation": string.punctuation,
+}
 
 
 def _registered(original: Callable[..., Made]) -> Callable[..., Made]:
