@@ -58,7 +58,7 @@ ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
         "IAM5[Resource::<{Images/Provider/framework-onTimeout}.Arn>:*]": _FRAMEWORK,
         "IAM5[Resource::<{Images/completed}.Arn>:*]": _FRAMEWORK,
         "IAM5[Resource::<{Images/started}.Arn>:*]": _FRAMEWORK,
-        "IAM5[Resource::{arn}:logs:{here}:log-group:/aws/codebuild/<{Images/Project}>:*]": "Its own logs.",
+        "IAM5[Resource::{arn}:logs:{here}:log-group:/aws/codebuild/<{Images/Project}>:*]": "Its own builds' log.",
         "L1": _PYTHON,
         "SF1": "CDK's own state machine, which runs for minutes and only when the images change.",
         "SF2": "CDK's own state machine, which runs for minutes and only when the images change.",

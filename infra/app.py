@@ -19,7 +19,7 @@ def main() -> int:
     except ContextError as error:
         print(f"The stack cannot be synthesised: {error}", file=sys.stderr)
         return 1
-    Opensessions(app, app.node.try_get_context("stack") or "opensessions", context)
+    Opensessions(app, context)
     app.synth()
     return 0
 

@@ -1,9 +1,16 @@
-"""What an operator decides, by `-c key=value` or `cdk.context.json`; nothing is looked up at synthesis."""
+"""What an operator decides, by `-c key=value` or in `cdk.context.json`; nothing is looked up at synthesis."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+Get = Callable[[str], Any]
+
+_DOMAIN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"
+_ZONE = r"Z[A-Z0-9]{1,31}"
+_HOSTS = rf"((\*\.|\.)?{_DOMAIN}(,(\*\.|\.)?{_DOMAIN})*)?"
+_IMAGES = r"build|asset|[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
 
 
 class ContextError(Exception):
@@ -12,28 +19,30 @@ class ContextError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`network` isolated: sandboxes without a route to the internet; open: in public subnets, cheapest.
-    `previews` domain: under a wildcard certificate; trial: one CloudFront name, one tenant; off.
-    `size` small: one gateway task, one zone; standard: two. `images` build: by CodeBuild in the account;
-    asset: by the operator's Docker; else `<repository>:<tag>` prefixes' common part, to which `-gateway`
-    and `-sandbox` are added before the colon. `egress_allow` None: any public host.
+    """`network` isolated: sandboxes without a route to the internet; open: in public subnets, cheapest, and
+    no egress policy holds. `previews` domain: under a wildcard certificate for `preview_domain`; trial: one
+    CloudFront name, for one tenant; off. `size` small: one gateway task, sandboxes in one zone; standard:
+    two. `images` build: by CodeBuild in the account; asset: by the operator's Docker; else a URI, see
+    `Images`. `table_name`: a table that was restored from a backup, instead of a new one. `retention_days`:
+    objects of older sessions go; None keeps them. `egress_allow`: hosts by commas; None is any public host.
+    `bundle` host: functions for this machine, for the rehearsal.
     """
 
+    stack: str
     network: str
     previews: str
     size: str
     images: str
     model: str
     domain: str | None
-    preview_domain: str | None
     hosted_zone_id: str | None
+    preview_domain: str | None
     preview_zone_id: str | None
     table_name: str | None
     retention_days: int | None
     egress_allow: str | None
     alarm_email: str | None
     daily_cost_usd: int
-    warm_pool: int
     bundle: str
 
     @property
@@ -45,70 +54,96 @@ class Context:
         return self.size == "standard"
 
 
-def read(get: Callable[[str], Any]) -> Context:
+def read(get: Get) -> Context:
     """The context, checked. Raises ContextError."""
+    preview_domain = _text(get, "preview_domain", _DOMAIN, "a domain like previews.example.net")
+    hosted_zone_id = _text(get, "hosted_zone_id", _ZONE, "the id of a Route 53 zone like Z0123456789ABC")
     context = Context(
+        stack=_text(get, "stack", r"[A-Za-z][A-Za-z0-9-]{0,63}", "letters, digits and '-'") or "opensessions",
         network=_one_of(get, "network", "isolated", "open"),
-        previews=_one_of(get, "previews", "trial", "domain", "off"),
+        previews=_one_of(get, "previews", *(("domain", "trial", "off") if preview_domain else _WITHOUT)),
         size=_one_of(get, "size", "small", "standard"),
-        images=get("images") or "build",
+        images=_text(get, "images", _IMAGES, "build, asset, or a URI like example.com/opensessions:1.0")
+        or "build",
         model=_one_of(get, "model", "anthropic", "bedrock"),
-        domain=_name(get, "domain"),
-        preview_domain=_name(get, "preview_domain"),
-        hosted_zone_id=get("hosted_zone_id"),
-        preview_zone_id=get("preview_zone_id") or get("hosted_zone_id"),
-        table_name=get("table_name"),
-        retention_days=_number(get, "retention_days"),
-        egress_allow=get("egress_allow"),
-        alarm_email=get("alarm_email"),
-        daily_cost_usd=_number(get, "daily_cost_usd") or 50,
-        warm_pool=_number(get, "warm_pool") or 0,
+        domain=_text(get, "domain", _DOMAIN, "a domain like api.example.com"),
+        hosted_zone_id=hosted_zone_id,
+        preview_domain=preview_domain,
+        preview_zone_id=_text(get, "preview_zone_id", _ZONE, "the id of a Route 53 zone like Z0123456789ABC")
+        or hosted_zone_id,
+        table_name=_text(get, "table_name", r"[A-Za-z0-9_.-]{3,255}", "the name of a DynamoDB table"),
+        retention_days=_number(get, "retention_days", 1),
+        egress_allow=_hosts(get),
+        alarm_email=_text(get, "alarm_email", r"[^@\s]+@[^@\s]+", "an e-mail address"),
+        daily_cost_usd=_number(get, "daily_cost_usd", 1) or 50,
         bundle=_one_of(get, "bundle", "lambda", "host"),
     )
     _agree(context)
+    _none_warm(get)
     return context
+
+
+_WITHOUT = ("trial", "domain", "off")
+"""`previews` where there is no `preview_domain`, the default first."""
 
 
 def _agree(context: Context) -> None:
     if context.previews == "domain" and not (context.preview_domain and context.preview_zone_id):
-        raise ContextError("previews=domain needs preview_domain, and hosted_zone_id or preview_zone_id.")
+        raise ContextError(
+            "previews=domain needs preview_domain, and the zone that it lies in as hosted_zone_id or "
+            "preview_zone_id; without a domain, previews must be trial or off."
+        )
     if context.domain and not context.hosted_zone_id:
-        raise ContextError("domain needs hosted_zone_id, the Route 53 zone that it lies in.")
+        raise ContextError("domain needs hosted_zone_id, the id of the Route 53 zone that it lies in.")
     if context.domain and context.preview_domain and _site(context.domain) == _site(context.preview_domain):
         raise ContextError(
-            "preview_domain must lie under another registrable domain than domain: previews are strangers' "
-            "pages, and cookies and phishing do not stop at a subdomain."
+            f"preview_domain must not lie under {_site(context.domain)}, as domain does, but under a domain "
+            "of its own: previews are strangers' pages, and cookies do not stop at a subdomain."
         )
     if context.egress_allow is not None and not context.isolated:
         raise ContextError(
-            "egress_allow needs network=isolated: with network=open a sandbox can go round the proxy."
+            "egress_allow needs network=isolated; with network=open a sandbox can go round the proxy, so no "
+            "list of hosts would hold."
         )
-    if context.warm_pool:
-        raise ContextError("warm_pool is not built yet; it must be 0.")
+
+
+def _none_warm(get: Get) -> None:
+    if _number(get, "warm_pool", 0):
+        raise ContextError("warm_pool must be 0: sandboxes that wait for work are not built yet.")
 
 
 def _site(domain: str) -> str:
-    return ".".join(domain.split(".")[-2:])
+    """The registrable domain, near enough: `example.com`, `example.co.uk`."""
+    labels = domain.split(".")
+    under_state = len(labels[-1]) == 2 and labels[-2] in ("ac", "co", "com", "edu", "gov", "net", "or", "org")
+    return ".".join(labels[-3 if under_state else -2 :])
 
 
-def _one_of(get: Callable[[str], Any], key: str, default: str, *others: str) -> str:
-    value = get(key) or default
+def _one_of(get: Get, key: str, default: str, *others: str) -> str:
+    value = str(get(key) or default)
     if value not in (default, *others):
-        raise ContextError(f"{key} is {value!r}; it must be one of {', '.join((default, *others))}.")
+        raise ContextError(f"{key} must be {' or '.join(sorted((default, *others)))}, not {value!r}.")
+    return value
+
+
+def _text(get: Get, key: str, pattern: str, legal: str) -> str | None:
+    value = get(key)
+    if value in (None, ""):
+        return None
+    if not re.fullmatch(pattern, str(value)):
+        raise ContextError(f"{key} must be {legal}, not {str(value)!r}.")
     return str(value)
 
 
-def _name(get: Callable[[str], Any], key: str) -> str | None:
-    value = get(key)
-    if value and not re.fullmatch(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", str(value)):
-        raise ContextError(f"{key} is {value!r}; it must be a domain like example.com.")
-    return value or None
+def _number(get: Get, key: str, least: int) -> int | None:
+    value = _text(get, key, r"[0-9]{1,6}", f"a whole number from {least} on")
+    if value is not None and int(value) < least:
+        raise ContextError(f"{key} must be a whole number from {least} on, not {value!r}.")
+    return int(value) if value is not None else None
 
 
-def _number(get: Callable[[str], Any], key: str) -> int | None:
-    value = get(key)
-    if value is None or value == "":
+def _hosts(get: Get) -> str | None:
+    """An empty list is a list: no host at all."""
+    if get("egress_allow") is None:
         return None
-    if not str(value).isdecimal():
-        raise ContextError(f"{key} is {value!r}; it must be a whole number.")
-    return int(value)
+    return _text(get, "egress_allow", _HOSTS, "hosts like example.com,*.example.net") or ""

@@ -23,8 +23,10 @@ from infra.table import READ, Table
 class Opensessions(cdk.Stack):
     """Everything that one deployment consists of, in one region of one account."""
 
-    def __init__(self, scope: Construct, name: str, context: Context) -> None:
-        super().__init__(scope, name, description="opensessions: sessions of coding agents, with previews")
+    def __init__(self, scope: Construct, context: Context) -> None:
+        super().__init__(
+            scope, context.stack, description="opensessions: sessions of coding agents, with previews"
+        )
         table, bucket = Table(self, context.table_name), Bucket(self, context.retention_days)
         secrets, images = Secrets(self, context.model), Images(self, context.images)
         network = Network(self, context)
