@@ -149,7 +149,10 @@ def _model(name: Any, rules: ModelRules, where: str) -> str:
         raise BadRequest(f"{where}: the name of a model is required.")
     if rules.models is not None and name not in rules.models:
         known = ", ".join(sorted(rules.models)) or "(none)"
-        raise BadRequest(f"{where}: {_shown(name)} is not among this server's models: {known}.")
+        raise BadRequest(
+            f"{where}: {_shown(name)} is not among this server's models: {known}. "
+            "A session names its own in agent_config.model."
+        )
     return name
 
 

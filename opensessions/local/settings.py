@@ -18,7 +18,8 @@ class SettingsError(Exception):
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`port` 0 lets the system choose. `model_url` is any server that speaks the Anthropic Messages API;
-    without it and `anthropic_api_key` the demo model plays. `egress_allow` None means any public host.
+    without it and `anthropic_api_key` the demo model plays. `models` None means any model, `egress_allow`
+    None any public host.
     """
 
     port: int
@@ -27,6 +28,7 @@ class Settings:
     preview_domain: str
     anthropic_api_key: str | None
     model_url: str | None
+    models: frozenset[str] | None
     egress_allow: tuple[str, ...] | None
 
     @property
@@ -44,7 +46,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         preview_domain=_domain(environment.get("OPENSESSIONS_PREVIEW_DOMAIN", "preview.localhost")),
         anthropic_api_key=environment.get("ANTHROPIC_API_KEY") or None,
         model_url=_url(environment.get("OPENSESSIONS_MODEL_URL")),
-        egress_allow=_hosts(environment.get("OPENSESSIONS_EGRESS_ALLOW")),
+        models=frozenset(_names(environment.get("OPENSESSIONS_MODELS")) or ()) or None,
+        egress_allow=_names(environment.get("OPENSESSIONS_EGRESS_ALLOW")),
     )
 
 
@@ -83,8 +86,8 @@ def _url(value: str | None) -> str | None:
     return value or None
 
 
-def _hosts(value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(host.strip() for host in value.split(",") if host.strip())
+def _names(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def kept_secret(file: Path, make: Callable[[], str]) -> str:

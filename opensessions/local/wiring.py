@@ -118,7 +118,7 @@ class System:
             upstream=_upstream(settings, sockets),
             policy=EgressPolicy(settings.egress_allow, own_names=(settings.preview_domain, "localhost")),
             resolve=SystemResolver(),
-            models=ModelRules(),
+            models=ModelRules(settings.models),
             allow_query_key=True,
         )
         return Gateway(behind, manners)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.probes.hostile import CANARY, MODEL_KEY, MODES, Inside, Model, serving
+from tests.e2e.probes.hostile import CANARY, MODEL, MODEL_KEY, MODES, Inside, Model, serving
 from tests.e2e.server import Server
 
 
@@ -20,6 +20,7 @@ def server(request: pytest.FixtureRequest, model: Model) -> Iterator[Server]:
     environment = {
         "ANTHROPIC_API_KEY": MODEL_KEY,
         "OPENSESSIONS_MODEL_URL": f"http://127.0.0.1:{model.port}",
+        "OPENSESSIONS_MODELS": f"claude-sonnet-4-5, {MODEL}",
         "OPENSESSIONS_EGRESS_ALLOW": "example.com,*.example.org",
         "CANARY_SECRET": CANARY,
         "AWS_SECRET_ACCESS_KEY": CANARY,

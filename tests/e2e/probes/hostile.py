@@ -42,6 +42,7 @@ on_x86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x
 START = "run: setsid python3 -I /workspace/agent/probes/hand.py 3000 </dev/null >/dev/null 2>&1 &"
 
 
+MODEL = "claude-haiku-4-5"
 CANARY, MODEL_KEY = canary(), canary()
 """In the environment of the server under attack: a variable, and the key of its model."""
 
@@ -123,7 +124,7 @@ class Inside:
     def of(cls, server: Server, **config: Any) -> "Inside":
         """A new session."""
         before = set(family(server))
-        session = server.create(START, agent_config={"skills": SKILLS, **config})
+        session = server.create(START, agent_config={"skills": SKILLS, "model": MODEL, **config})
         server.turn(session)
         server.events(session, "preview_ready")
         made = cls(server, session)

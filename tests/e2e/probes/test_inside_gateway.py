@@ -6,7 +6,7 @@ The numbers are the threat model's: a probe passes when it is refused and the ho
 import json
 from typing import Any
 
-from tests.e2e.probes.hostile import MODEL_KEY, Answer, Inside, Model
+from tests.e2e.probes.hostile import MODEL, MODEL_KEY, Answer, Inside, Model
 from tests.e2e.server import KEY
 
 GATEWAY = "/run/gateway.sock"
@@ -26,7 +26,7 @@ def to_model(inside: Inside, *requests: tuple[str, Any], headers: str = "", toke
 
 def call(**more: Any) -> dict[str, Any]:
     question = {"role": "user", "content": "say 3 words"}
-    return {"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [question], **more}
+    return {"model": MODEL, "max_tokens": 100, "messages": [question], **more}
 
 
 def test_i24_the_rest_of_the_models_api_is_not_there(inside: Inside, model: Model) -> None:
@@ -71,6 +71,16 @@ def test_i26_bounds_and_broken_headers(inside: Inside, model: Model) -> None:
     broken = ["X-A: b\0c\r\n", "X-A: b\r\n folded\r\n", "X A: b\r\n", "Content-Length: 3\r\n"]
     answers = [to_model(inside, ("POST /v1/messages", call()), headers=line)[0] for line in broken]
     assert [answer.status for answer in (many, *answers)] == [400] * 5, answers
+    assert len(model.calls) == before
+
+
+def test_i26_a_foreign_model_is_refused(inside: Inside, model: Model) -> None:
+    before = len(model.calls)
+    calls = [call(model="claude-opus-4-6"), call(model=f"{MODEL}-20251001"), call(model=[MODEL])]
+    calls.append(call(fallbacks=[{"model": "claude-opus-4-6"}]))
+    answers = to_model(inside, *(("POST /v1/messages", each) for each in calls))
+    assert [answer.status for answer in answers] == [400] * len(calls), answers
+    assert MODEL in answers[0].text and "agent_config.model" in answers[0].text
     assert len(model.calls) == before
 
 
