@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from bench import event_latency, memory, posts, turns
+from bench import event_latency, functions, memory, posts, request_units, turns
 
 
 def previews() -> None:
@@ -31,6 +31,8 @@ PARTS = {
     "turns": turns.measure,
     "events": event_latency.measure,
     "memory": memory.measure,
+    "functions": functions.measure,
+    "request_units": request_units.measure,
     "previews": previews,
 }
 

@@ -1,0 +1,213 @@
+"""What each operation costs in DynamoDB, and what follows for a session and a month."""
+
+import inspect
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from moto import mock_aws
+
+from bench import pace, typical
+from bench.capacity import Meter, Units
+from bench.figures import heading, table
+from bench.processes import REPOSITORY
+from gateway.hub import Hub
+from gateway.inbox import Inbox
+from infra import costs
+from opensessions import tokens
+from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.table import create_table
+from opensessions.events import EventBatch
+from opensessions.lifecycle import Deadlines
+from opensessions.models import AgentConfig, NewSession
+from opensessions.ports import Launch
+from opensessions.service import Quota, Service
+from opensessions.supervisor import Supervisor
+from opensessions.testimony import Testimony
+from tests.contract import engines
+
+JAR = Path(
+    os.environ.get("OPENSESSIONS_DYNAMODB_LOCAL")
+    or REPOSITORY / ".cache/dynamodb/node_modules/amplify-dynamodb-simulator/emulator"
+)
+MINISTACK = REPOSITORY / ".venv-rehearsal/bin/ministack"
+REQUEST = NewSession(
+    prompt="Build a todo app with Next.js and Tailwind",
+    user_id="user_bench",
+    config=AgentConfig(system_prompt="You are a careful builder of small web apps." * 10),
+)
+Operation = tuple[str, Callable[[], object]]
+
+
+class Tasks:
+    """Sandboxes that are only remembered: what they cost is not the table's."""
+
+    def __init__(self) -> None:
+        self.launches: list[Launch] = []
+
+    def launch(self, launch: Launch) -> None:
+        self.launches.append(launch)
+
+    def stop(self, sandbox_id: str) -> None: ...
+
+    def alive(self, sandbox_id: str) -> bool:
+        return True
+
+    def running(self) -> list[str]:
+        return []
+
+    def dial(self, sandbox_id: str, port: int) -> tuple[str, int]:
+        raise ConnectionRefusedError
+
+
+class Bench:
+    """The service over a metered table, and every operation on it; lists are of 20 sessions."""
+
+    def __init__(self, client: Any) -> None:
+        self.now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+        self.meter = Meter(client)
+        create_table(client, "sessions")
+        self.store = DynamoStore("sessions", self.meter, lambda: self.now)  # type: ignore[arg-type]
+        self.tasks = Tasks()
+        shared: dict[str, Any] = {"clock": lambda: self.now, "wake": lambda _: None}
+        preview = lambda sandbox, port: f"https://{sandbox}-p{port}.previews.example.com"  # noqa: E731
+        patient = Deadlines(start=10**6, silence=10**6, lifetime=10**6)
+        self.supervisor = Supervisor(self.store, self.tasks, deadlines=patient, **shared)
+        self.service = Service(
+            self.store, self.supervisor, new_id=lambda: os.urandom(16).hex(), preview_url=preview,
+            quota=Quota(1000, 1000), **shared,
+        )  # fmt: skip
+        self.testimony = Testimony(self.store, None, preview_url=preview, **shared)  # type: ignore[arg-type]
+        self.key = tokens.api_key()
+        self.store.put_key(tokens.sha256(self.key), "acme")
+        self._said = 0
+
+    def operations(self) -> Iterator[Operation]:
+        """In an order in which each finds what it needs; to be carried out as they come."""
+        service, store = self.service, self.store
+        yield "sweep: nothing due", lambda: (self.supervisor.sweep(), self.supervisor.waiting())
+        for _ in range(20):
+            id = service.create("acme", REQUEST).id
+        self.token = self.testimony.boot(tokens.boot_ticket(self.tasks.launches[-1].token), "10.0.0.1")
+        yield "create", self._called(lambda: service.create("acme", REQUEST))
+        yield "create with Idempotency-Key", self._called(lambda: service.create("acme", REQUEST, "key"))
+        yield "append 1 event", lambda: self.say(1)
+        yield "append 10 events", lambda: self.say(10)
+        yield "append 46 events", lambda: self.say(46)
+        yield "append 100 events", lambda: self.say(100)
+        yield "message", self._called(lambda: service.send("acme", id, REQUEST.user_id, "Make it blue."))
+        yield "get", self._called(lambda: service.recent(service.read("acme", id)))
+        yield "page of 100 events", self._called(lambda: (service.read("acme", id), store.events(id, 0, 100)))
+        yield "list of 20 sessions", self._called(lambda: service.page("acme", None, None, 20, None))
+        self.say(1)
+        newest = service.read("acme", id).head.last_seq
+        yield "stream: open", self._called(lambda: service.read("acme", id))
+        yield "stream: a minute of silence", _polled(Hub, lambda: store.events(id, newest, 100))
+        yield "stream: push an event", lambda: store.events(id, newest - 1, 100)
+        yield "inbox: a minute of silence", _polled(Inbox, self._identify)
+        yield "inbox: look after an append", self._identify
+        yield "sign of life", lambda: self.say(0)
+        session = service.read("acme", id)
+        store.commit(session, session.model_copy(update={"due_at": self.now}))
+        yield "sweep: look at a session", self.supervisor.sweep
+        yield "delete", self._called(lambda: service.end("acme", id))
+
+    def say(self, count: int) -> None:
+        """The sandbox posts so many events."""
+        self.now += timedelta(seconds=20)
+        said = typical.events(self._said + count)[self._said :]
+        batch = EventBatch.model_validate({"v": 1, "first_seq": self._said + 1, "events": said})
+        self._said += count
+        self.testimony.record_events(self.token, batch)
+
+    def _called(self, action: Callable[[], object]) -> Callable[[], object]:
+        """With the look at the API key that comes before every call."""
+        return lambda: (self.service.authenticate(self.key), action())
+
+    def _identify(self) -> None:
+        self.testimony.identify(self.token, "worker")
+
+
+def _polled(what: Callable[..., object], action: Callable[[], object]) -> Callable[[], object]:
+    """A minute of polling at the pace that is `what`'s default."""
+    times = round(60 / inspect.signature(what).parameters["poll_seconds"].default)
+    return lambda: [action() for _ in range(times)]
+
+
+def counted(client: Any) -> dict[str, tuple[Units, Units]]:
+    """Each operation's cost on a new table: by the rules, and as the answers reported."""
+    bench = Bench(client)
+    return {name: bench.meter.measured(action) for name, action in bench.operations()}
+
+
+def by_rule() -> dict[str, Units]:
+    """Counted in process, on moto, whose items are right and whose reported units are not looked at."""
+    with mock_aws():
+        client = engines.client()
+        return {name: ruled for name, (ruled, _) in counted(client).items()}
+
+
+def measure() -> None:
+    """Print what each operation costs, by AWS's documented rules and as two emulators report it."""
+    heading(
+        "Request units of DynamoDB",
+        "By the documented rules, from the items as stored; beside them what emulators report: reads by",
+        "Amazon's DynamoDB Local, writes by ministack (each is known to be wrong about the other). The rules",
+        "are the dearer where they differ: what finds nothing costs a unit, an index twice in a transaction.",
+    )
+    ruled, reads, writes = by_rule(), _reported_reads(), _reported_writes()
+    rows = [["", "reads", "reported", "writes", "reported", "USD a million times"]]
+    for name, units in ruled.items():
+        read, written = reads.get(name), writes.get(name)
+        rows.append([name, f"{units.reads:g}", _shown(read), f"{units.writes:g}", _shown(written),
+                     f"{1e6 * costs.units(units.reads, units.writes):.3f}"])  # fmt: skip
+    table(rows)
+    _paces()
+    if ruled != {name: Units(*units) for name, units in costs.UNITS.items()}:
+        print("\n  infra/units.json is out of date: `python -m bench.request_units` writes it anew.")
+    print("\n" + costs.report())
+
+
+def _paces() -> None:
+    """How many posts the outbox makes, beside what infra/costs.py counts with."""
+    session = pace.in_steps(costs.EVENTS, 1800)
+    print(f"\n  {sum(session)} events in 30 minutes, step by step: {len(session)} posts ({costs.POSTS})")
+    fastest = pace.without_end(60, 0.01)
+    posts, each = len(fastest) * 60, sum(fastest) / len(fastest)
+    counted = f"({costs.FASTEST_POSTS} of {costs.FASTEST_EVENTS})"
+    print(f"  100 events a second for an hour: {posts} posts of {each:.1f} events {counted}")
+
+
+def write() -> None:
+    """Put what is counted into infra/units.json."""
+    lines = (f"  {json.dumps(name)}: [{u.reads:g}, {u.writes:g}]" for name, u in by_rule().items())
+    (REPOSITORY / "infra/units.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _reported_reads() -> dict[str, float]:
+    if not (JAR / "DynamoDBLocal.jar").exists() or not shutil.which("java"):
+        print("  (DynamoDB Local is not at hand: `make test-dynamodb` fetches it; it needs Java 17.)")
+        return {}
+    with tempfile.TemporaryDirectory() as data, engines.dynamodb_local(str(JAR), Path(data)) as client:
+        return {name: reported.reads for name, (_, reported) in counted(client).items()}
+
+
+def _reported_writes() -> dict[str, float]:
+    if not MINISTACK.exists():
+        print("  (ministack is not at hand: `make test-rehearsal` sets it up.)")
+        return {}
+    with tempfile.TemporaryDirectory() as data, engines.ministack(str(MINISTACK), Path(data)) as client:
+        return {name: reported.writes for name, (_, reported) in counted(client).items()}
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+if __name__ == "__main__":
+    write()
