@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from gateway.dataplane.heads import BadHead
 from gateway.dataplane.replies import status_line
 from gateway.egress_head import Asked, asked, proxy_token, read_head
-from gateway.egress_passage import Connect, EgressLimits, OnBytes, Outside, Passage, Refused, Resolve
+from gateway.egress_meter import Accounts, OnBytes
+from gateway.egress_passage import Connect, EgressLimits, Outside, Passage, Refused, Resolve
 from gateway.egress_policy import EgressPolicy
 from gateway.grants import Authorize, SandboxGrant
 from gateway.refusals import OnRefused, Refusals
@@ -24,8 +25,10 @@ class EgressProxy:
 
     It speaks CONNECT, and plain HTTP with the target in absolute-form, one request a connection. `resolve`
     and `connect` do all that goes out: the name is asked for once, all its addresses must be public, and
-    only these are connected to. `on_refused(session_id, host, reason)` is told once a host and minute;
-    `on_bytes(session_id, sent, received)` as bytes pass. Both are called from the loop and must not block.
+    only these are connected to. A session that has had all its bytes is cut off, and every host is refused
+    then; one that wants them too fast is slowed down. `on_refused(session_id, host, reason)` is told once a
+    host and minute; `on_bytes(session_id, sent, received)` as bytes pass. Both are called from the loop and
+    must not block.
     """
 
     def __init__(
@@ -40,7 +43,8 @@ class EgressProxy:
     ) -> None:
         self._authorize = authorize
         self._limits = limits or EgressLimits()
-        self._outside = Outside(policy, resolve, connect, on_bytes, self._limits)
+        accounts = Accounts(self._limits.session_bytes, self._limits.bytes_per_second, on_bytes)
+        self._outside = Outside(policy, resolve, connect, self._limits, accounts)
         self._refusals = Refusals(on_refused)
         self._unasked: Counter[str] = Counter()
         self._serving: set[asyncio.Task[None]] = set()

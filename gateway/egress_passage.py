@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gateway.dataplane.heads import HEAD_LIMIT, BadHead, Request, read_request, read_response
 from gateway.egress_head import Asked, authority, back, onward, read_head
+from gateway.egress_meter import Accounts, Spent
 from gateway.egress_policy import EgressPolicy
 from gateway.grants import SandboxGrant
 from gateway.hosts import BadHost, host_name
@@ -18,13 +19,16 @@ from gateway.tunnel import READ, Idle, Line, hang_up, run
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 Connect = Callable[[str, int], Awaitable[Streams]]
-OnBytes = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class EgressLimits:
-    """Seconds, and counts: tunnels of one sandbox, connections of one source that have not yet asked."""
+    """Seconds, and counts: bytes of one session, both ways and all hosts together, in all and a second,
+    tunnels of one sandbox, connections of one source that have not yet asked.
+    """
 
+    session_bytes: int = 10_000_000_000
+    bytes_per_second: float = 20_000_000
     tunnels: int = 64
     unasked: int = 256
     head_seconds: float = 10
@@ -35,13 +39,13 @@ class EgressLimits:
 
 @dataclass(frozen=True)
 class Outside:
-    """How one gets out: the policy, and the only three things that touch the world or tell of it."""
+    """How one gets out: the policy, the only two things that touch the world, and what is left."""
 
     policy: EgressPolicy
     resolve: Resolve
     connect: Connect
-    on_bytes: OnBytes
     limits: EgressLimits
+    accounts: Accounts
 
 
 class Refused(Exception):
@@ -75,6 +79,7 @@ class Passage:
         self._asked = asked
         self._reader = reader
         self._writer = writer
+        self._account = outside.accounts.of(grant.session_id)
         self._failure: Refused | None = None
 
     async def go(self, rest: bytes) -> None:
@@ -98,6 +103,8 @@ class Passage:
         reason = self._outside.policy.objection(host, port, self._grant.allowed_hosts)
         if reason is not None:
             raise self._refusal(host, reason)
+        if self._account.spent:
+            raise self._refusal(host, self._account.reason)
         return host
 
     def _refusal(self, host: str, reason: str, status: int = 403) -> Refused:
@@ -161,7 +168,7 @@ class Passage:
         idle, up, down = self._lines(streams)
         if not await run(idle, up.pump(early), down.pump()):
             streams[1].transport.abort()
-            self._writer.transport.abort()
+            self._cut(host)
 
     async def _hello(self, host: str, early: Awaitable[bytes]) -> bytes:
         """The first bytes in a tunnel, in which the client must ask for the same host. Raises Refused.
@@ -201,10 +208,15 @@ class Passage:
 
     def _lines(self, streams: Streams) -> tuple[Idle, Line, Line]:
         idle = Idle(self._outside.limits.idle_seconds)
-        session, count = self._grant.session_id, self._outside.on_bytes
-        up = Line(self._reader, streams[1], idle, lambda moved: count(session, moved, 0))
-        down = Line(streams[0], self._writer, idle, lambda moved: count(session, 0, moved))
+        up = Line(self._reader, streams[1], idle, self._account.sent)
+        down = Line(streams[0], self._writer, idle, self._account.received)
         return idle, up, down
+
+    def _cut(self, host: str) -> None:
+        """End what is under way. Raises Refused if that is because the session has had its bytes."""
+        self._writer.transport.abort()
+        if self._account.spent:
+            raise self._refusal(host, self._account.reason, 0)
 
     async def _exchange(self, host: str, request: Request, rest: bytes, streams: Streams) -> None:
         idle, up, down = self._lines(streams)
@@ -213,14 +225,17 @@ class Passage:
         if self._failure:
             raise self._failure
         if not whole:
-            self._writer.transport.abort()
+            self._cut(host)
         await hang_up(self._reader, self._writer, self._outside.limits.linger_seconds)
 
     async def _question(self, host: str, request: Request, rest: bytes, up: Line) -> None:
-        # A server that answers early may stop reading; its answer counts.
-        with contextlib.suppress(OSError):
+        try:
             await up.write(onward(request, host, self._asked.port))
             await up.body(request.length, rest)
+        except Spent:
+            raise
+        except OSError:
+            pass  # A server that answers early may stop reading; its answer counts.
 
     async def _answer(self, request: Request, upstream: asyncio.StreamReader, down: Line) -> None:
         status, rest = 0, b""

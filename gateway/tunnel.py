@@ -32,19 +32,19 @@ class Idle:
 
 
 class Line:
-    """One direction. `moved` hears how many bytes were passed on, as they are."""
+    """One direction. `toll` is awaited with the number of bytes that are to pass, before they do."""
 
     def __init__(
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
         idle: Idle,
-        moved: Callable[[int], None],
+        toll: Callable[[int], Awaitable[None]],
     ) -> None:
         self._source = source
         self._sink = sink
         self._idle = idle
-        self._moved = moved
+        self._toll = toll
 
     async def read(self) -> bytes:
         data = await self._source.read(READ)
@@ -52,10 +52,10 @@ class Line:
         return data
 
     async def write(self, data: bytes) -> None:
-        """Returns when the other side has room again. Raises OSError if it is gone."""
+        """Returns when the other side has room again. Raises OSError if it is gone, or as the toll does."""
         if data:
+            await self._toll(len(data))
             self._sink.write(data)
-            self._moved(len(data))
             await self._sink.drain()
             self._idle.touch()
 
