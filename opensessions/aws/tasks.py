@@ -63,7 +63,7 @@ def act(body: str, supervisor: Supervisor) -> None:
     none of the two.
     """
     message = json.loads(body)
-    if "relaunch" in message:
+    if isinstance(message, dict) and "relaunch" in message:
         put_off = PutOff.model_validate(message).relaunch
         supervisor.relaunch(put_off.sandbox_id, put_off.launch, put_off.attempt)
         return

@@ -1,0 +1,124 @@
+"""Messages of the tasks queue, acted on: one at a time."""
+
+import json
+from typing import Any
+
+import pytest
+
+from opensessions.aws import tasks
+from opensessions.models import Status
+from opensessions.supervisor import PATIENCE
+from tests.aws.events import stopped
+from tests.fakes import World
+
+
+def test_a_task_that_stopped_ends_its_session_once(here: World) -> None:
+    session = here.create()
+    for _ in range(3):
+        tasks.act(stopped(session), here.supervisor)
+    now = here.now(session)
+    assert now.head.status is Status.ERROR
+    last = here.store.latest_events(session.id, 1)[0]
+    assert last.payload["message"].startswith("Its worker ended with status 1.")
+    assert here.types(session).count("error") == 1
+    assert here.runtime.live == {}
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        {"lastStatus": "RUNNING"},
+        {"lastStatus": "DEPROVISIONING"},
+        {"lastStatus": None},
+        {"startedBy": None},
+        {"startedBy": "ecs-svc/8374652819"},
+        {"startedBy": f"sb-{'0' * 32}"},
+        {"group": None},
+        {"group": "service:gateway"},
+        {"group": "launch:"},
+        {"group": "launch:0"},
+        {"group": "launch:²"},
+        {"group": "family:sandbox"},
+    ],
+    ids=str,
+)
+def test_what_is_no_end_of_this_launch_changes_nothing(here: World, detail: dict[str, Any]) -> None:
+    session = here.create()
+    tasks.act(stopped(session, **detail), here.supervisor)
+    assert here.now(session) == session
+
+
+def test_the_end_of_an_earlier_launch_comes_too_late(here: World) -> None:
+    first = here.create()
+    tasks.act(stopped(first), here.supervisor)
+    second = here.service.send("acme", first.id, "u1", "Go on")
+    tasks.act(stopped(first), here.supervisor)
+    assert here.now(second).head.status is Status.RUNNING
+    assert list(here.runtime.live) == [second.sandbox_id]
+
+
+def test_a_launch_is_tried_again_as_often_as_patience_says(here: World) -> None:
+    here.runtime.lack = len(PATIENCE)
+    session = here.create()
+    for _ in PATIENCE:
+        sandbox_id, launch, attempt, _seconds = here.put_off[-1]
+        put_off = {"sandbox_id": sandbox_id, "launch": launch, "attempt": attempt}
+        tasks.act(json.dumps({"relaunch": put_off}), here.supervisor)
+    assert list(here.runtime.live) == [session.sandbox_id]
+    assert [seconds for *_, seconds in here.put_off] == list(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "7",
+        "{}",
+        '{"relaunch": null}',
+        '{"relaunch": {"sandbox_id": "sb-1", "launch": 1, "attempt": 1}}',
+        '{"detail-type": "EC2 Instance State-change Notification", "detail": {}}',
+        '{"detail-type": "ECS Task State Change"}',
+    ],
+)
+def test_what_is_neither_is_refused(here: World, body: str) -> None:
+    with pytest.raises(ValueError):
+        tasks.act(body, here.supervisor)
+
+
+PULL = "CannotPullContainerError: pull image manifest has been retried 5 time(s): 1234.dkr.ecr: not found"
+ROOM = "InsufficientFreeAddressesInSubnet: subnet-1 has no free addresses"
+
+
+@pytest.mark.parametrize(
+    ("detail", "reason"),
+    [
+        ({"containers": [{"name": "sandbox", "exitCode": 3}]}, "Its worker ended with status 3."),
+        (
+            {
+                "containers": [
+                    {"name": "sandbox", "exitCode": 137, "reason": "OutOfMemoryError: Container killed"}
+                ]
+            },
+            "It ran out of its memory.",
+        ),
+        ({"containers": [{"name": "other", "exitCode": 9}]}, "It ended."),
+        ({}, "It ended."),
+        ({"stopCode": "TaskFailedToStart", "stoppedReason": PULL}, "Its image could not be fetched."),
+        (
+            {"stopCode": "TaskFailedToStart", "stoppedReason": ROOM},
+            "The cloud had no network address for it.",
+        ),
+        (
+            {"stopCode": "TaskFailedToStart", "stoppedReason": "Capacity is unavailable at this time."},
+            "The cloud had no capacity for it.",
+        ),
+        ({"stopCode": "TaskFailedToStart"}, "It could not be started; the operator's log says why."),
+        ({"stopCode": "UserInitiated"}, "It was stopped from outside."),
+        ({"stopCode": "SpotInterruption"}, "The cloud took its machine back."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_why_it_stopped_is_said_in_words(detail: dict[str, Any], reason: str) -> None:
+    assert tasks.reason({"stopCode": "EssentialContainerExited", **detail}) == reason
