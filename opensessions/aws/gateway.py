@@ -23,6 +23,9 @@ from opensessions.aws.signing import SigV4
 from opensessions.aws.wiring import QUICK, client, store, testimony
 from opensessions.reading import Reading
 
+CALLBACK_SECONDS = 20.0
+"""Longer than the function's own limit, a cold start included: who gives up before the answer comes has used
+a boot ticket up and cannot show it again."""
 INBOX_POLL_SECONDS = 1.0
 """A follow-up is written by a function, which cannot tell the gateway: so it is looked for."""
 
@@ -64,7 +67,7 @@ def _callback(settings: GatewaySettings) -> httpx2.AsyncClient:
     api: Any = client("lambda", QUICK)
     signing = httpx2.AsyncClient(auth=_signed("lambda", settings.region), trust_env=False)
     way = FunctionTransport(signing, api.meta.endpoint_url, settings.callback_function)
-    return httpx2.AsyncClient(transport=way, base_url="http://callback")
+    return httpx2.AsyncClient(transport=way, base_url="http://callback", timeout=CALLBACK_SECONDS)
 
 
 def _upstream(settings: GatewaySettings, secrets: Any) -> Upstream:
