@@ -90,7 +90,7 @@ class Bench:
     def operations(self) -> Iterator[Operation]:
         """In an order in which each finds what it needs; to be carried out as they come."""
         service, store = self.service, self.store
-        yield "sweep: nothing due", lambda: (self.supervisor.sweep(), self.supervisor.waiting())
+        yield "sweep: nothing due", self._swept
         for _ in range(20):
             id = service.create("acme", REQUEST).id
         self.token = self.testimony.boot(tokens.boot_ticket(self.tasks.launches[-1].token), "10.0.0.1")
@@ -128,6 +128,10 @@ class Bench:
     def _called(self, action: Callable[[], object]) -> Callable[[], object]:
         """With the look at the API key that comes before every call."""
         return lambda: (self.service.authenticate(self.key), action())
+
+    def _swept(self) -> None:
+        self.supervisor.sweep()
+        self.supervisor.waiting()
 
     def _identify(self) -> None:
         self.testimony.identify(self.token, "worker")

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.context import ContextError
-from infra.ops import choice, keys
+from infra.ops import choice, examination, keys, teardown
 from infra.ops.account import Account, Deployment, OperatorError
 from opensessions import tokens
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    from infra.ops import doctor
-
-    return doctor.run(Account(), arguments.context)
+    return examination.run(Account(), arguments.context)
 
 
 def key(arguments: argparse.Namespace) -> int:
@@ -49,8 +47,6 @@ def outputs(arguments: argparse.Namespace) -> int:
 
 
 def destroy(arguments: argparse.Namespace) -> int:
-    from infra.ops import teardown
-
     return teardown.run(_deployment(arguments), arguments.context, sure=arguments.yes)
 
 
