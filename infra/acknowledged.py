@@ -10,6 +10,7 @@ _COST = "It would cost more than it tells a small installation; an operator can 
 _SECRET_PATHS = "The paths of previews are their visitors' secrets; API Gateway logs the API's requests."
 _OWN_KEYS = "API keys are ours, kept as hashes in the table; the API function and the gateway check them."
 _FRAMEWORK = "CDK's own function, which waits for the images; it may call our two functions in any version."
+_BUILD_LOG = "Builds write to a log group that is named after the project."
 _BOUND = "Tasks have random ids; the statement is bound to this cluster."
 _TRIAL = "One name to try the product with; who has a domain serves previews without it."
 _MODELS = "Any model of the provider, in whatever region its inference profile spreads over."
@@ -58,7 +59,7 @@ ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
         "IAM5[Resource::<{Images/Provider/framework-onTimeout}.Arn>:*]": _FRAMEWORK,
         "IAM5[Resource::<{Images/completed}.Arn>:*]": _FRAMEWORK,
         "IAM5[Resource::<{Images/started}.Arn>:*]": _FRAMEWORK,
-        "IAM5[Resource::{arn}:logs:{here}:log-group:/aws/codebuild/<{Images/Project}>:*]": "Its own builds' log.",
+        "IAM5[Resource::{arn}:logs:{here}:log-group:/aws/codebuild/<{Images/Project}>:*]": _BUILD_LOG,
         "L1": _PYTHON,
         "SF1": "CDK's own state machine, which runs for minutes and only when the images change.",
         "SF2": "CDK's own state machine, which runs for minutes and only when the images change.",

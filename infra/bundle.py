@@ -52,7 +52,7 @@ def code(host: bool) -> lambda_.AssetCode:
     return lambda_.Code.from_asset(
         str(REPOSITORY / "functions"),
         asset_hash_type=cdk.AssetHashType.CUSTOM,
-        asset_hash=_fingerprint(host),
+        asset_hash=fingerprint(host),
         bundling=cdk.BundlingOptions(
             image=cdk.DockerImage.from_registry("unused"),
             local=Bundling(host),  # type: ignore[arg-type]
@@ -60,7 +60,8 @@ def code(host: bool) -> lambda_.AssetCode:
     )
 
 
-def _fingerprint(host: bool) -> str:
+def fingerprint(host: bool) -> str:
+    """Of all that goes into a bundle."""
     whole = hashlib.sha256(f"host={host}".encode())
     files = [Path(__file__), REPOSITORY / "requirements/functions.txt"]
     for package in _PACKAGES:

@@ -30,6 +30,8 @@ class Sandbox(Construct):
             ),
         )
         self._without_task_role()
+        linux = ecs.LinuxParameters(self, "Linux", init_process_enabled=True)
+        linux.drop_capabilities(ecs.Capability.ALL)
         container = self.definition.add_container(
             NAME,
             image=images.sandbox,
@@ -41,7 +43,7 @@ class Sandbox(Construct):
                 "DOOR_PORT": str(DOOR),
             },
             port_mappings=[ecs.PortMapping(container_port=DOOR)],
-            linux_parameters=ecs.LinuxParameters(self, "Linux", init_process_enabled=True),
+            linux_parameters=linux,
             ulimits=[
                 ecs.Ulimit(name=ecs.UlimitName.NOFILE, soft_limit=4096, hard_limit=4096),
                 ecs.Ulimit(name=ecs.UlimitName.CORE, soft_limit=0, hard_limit=0),
