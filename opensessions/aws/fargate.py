@@ -52,8 +52,13 @@ class FargateSandboxes:
             raise _refusal("", reasons[0] if reasons else "RESOURCE:UNKNOWN")
 
     def stop(self, sandbox_id: str) -> None:
+        """Its worker is told at once, and killed when the task's stop timeout is over."""
         for task in self._tasks(startedBy=sandbox_id):
-            self._client.stop_task(cluster=self._place.cluster, task=task, reason="Asked for by its session.")
+            try:
+                self._client.stop_task(cluster=self._place.cluster, task=task, reason="Its session says so.")
+            except ClientError as error:
+                if "not found" not in error.response["Error"]["Message"]:
+                    raise
 
     def alive(self, sandbox_id: str) -> bool:
         return next(self._tasks(startedBy=sandbox_id), None) is not None

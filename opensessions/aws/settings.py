@@ -60,7 +60,7 @@ def cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
         task_definition=required(environment, "SANDBOX_TASK_DEFINITION"),
         subnets=tuple(required(environment, "SANDBOX_SUBNETS").split(",")),
         security_group=required(environment, "SANDBOX_SECURITY_GROUP"),
-        public_ip=required(environment, "SANDBOX_PUBLIC_IP") == "ENABLED",
+        public_ip=one_of(environment, "SANDBOX_PUBLIC_IP", "ENABLED", "DISABLED") == "ENABLED",
         tasks_queue=required(environment, "TASKS_QUEUE_URL"),
     )
 
@@ -73,6 +73,12 @@ def quotas(environment: Mapping[str, str] = os.environ) -> Quotas:
 def required(environment: Mapping[str, str], name: str) -> str:
     if not (value := environment.get(name, "")):
         raise SettingsError(f"{name} is not set.")
+    return value
+
+
+def one_of(environment: Mapping[str, str], name: str, *values: str) -> str:
+    if (value := required(environment, name)) not in values:
+        raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(values)}.")
     return value
 
 

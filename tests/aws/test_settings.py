@@ -1,0 +1,49 @@
+"""The functions' environment: read once, and refused by name."""
+
+import pytest
+
+from opensessions.aws import settings
+from opensessions.aws.settings import Cluster, Quotas, SettingsError
+
+PLACING = {
+    "CLUSTER": "c",
+    "SANDBOX_TASK_DEFINITION": "sandbox",
+    "SANDBOX_SUBNETS": "s1,s2",
+    "SANDBOX_SECURITY_GROUP": "sg",
+    "SANDBOX_PUBLIC_IP": "DISABLED",
+    "TASKS_QUEUE_URL": "https://sqs",
+}
+
+
+def test_what_is_set_is_read() -> None:
+    assert settings.cluster(PLACING) == Cluster("c", "sandbox", ("s1", "s2"), "sg", False, "https://sqs")
+    assert settings.quotas({"QUOTA_LIVE": "3"}) == Quotas(live=3, creates=60)
+    storage = settings.storage(
+        {"TABLE_NAME": "t", "BUCKET_NAME": "b", "PREVIEW_URL": "https://{sandbox}-p{port}.p.test"}
+    )
+    assert storage.preview("sb-1", 5173) == "https://sb-1-p5173.p.test"
+    assert settings.storage({"TABLE_NAME": "t", "BUCKET_NAME": "b"}).preview("sb-1") == ""
+
+
+@pytest.mark.parametrize("name", PLACING)
+def test_what_is_missing_is_named(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        settings.cluster({**PLACING, name: ""})
+
+
+@pytest.mark.parametrize("name", ["TABLE_NAME", "BUCKET_NAME"])
+def test_a_table_and_a_bucket_are_needed(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        settings.storage({"TABLE_NAME": "t", "BUCKET_NAME": "b", name: ""})
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "1.5", "²"])
+def test_a_quota_is_a_number(value: str) -> None:
+    with pytest.raises(SettingsError, match="QUOTA_LIVE"):
+        settings.quotas({"QUOTA_LIVE": value})
+
+
+def test_an_address_of_a_sandbox_is_public_or_not() -> None:
+    assert settings.cluster({**PLACING, "SANDBOX_PUBLIC_IP": "ENABLED"}).public_ip
+    with pytest.raises(SettingsError, match="SANDBOX_PUBLIC_IP"):
+        settings.cluster({**PLACING, "SANDBOX_PUBLIC_IP": "yes"})
