@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from typing import cast
 
-_HEAD_LIMIT = 64 * 1024
-_HEAD_SECONDS = 10.0
+from gateway.api_connection import HEAD_LIMIT, HEAD_SECONDS
+
 _HOST = re.compile(rb"\r?\nhost:[ \t]*([^\r\n]*?)[ \t]*\r?\n", re.IGNORECASE)
 _FOR_A_PATH = re.compile(rb"[A-Z]+ (?:/|\* )")
 _REASON = "This is no proxy: send a request for a path, with a Host."
@@ -37,11 +37,11 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._late = asyncio.get_running_loop().call_later(_HEAD_SECONDS, self._transport.abort)
+        self._late = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self._read += data
-        whole = b"\r\n\r\n" in self._read or b"\n\n" in self._read or len(self._read) > _HEAD_LIMIT
+        whole = b"\r\n\r\n" in self._read or b"\n\n" in self._read or len(self._read) > HEAD_LIMIT
         if not whole:
             return
         self._late.cancel()

@@ -79,8 +79,9 @@ def test_o26_m13_bad_json_changes_nothing(server: Server) -> None:
         large = json.dumps({"user_id": "u", "prompt": ""}).encode().ljust(2**20 + 1)
         assert create_bytes(server, large, chunked=True).startswith(b"HTTP/1.1 413 ")
         head = f"POST /v1/sessions HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nX-API-Key: {KEY}\r\n"
-        declared = f"{head}Connection: close\r\nContent-Length: {len(large)}\r\n\r\n"
+        declared = f"{head}Connection: close\r\nContent-Length: {12 * len(large)}\r\n\r\n"
         assert raw(server, declared.encode()).startswith(b"HTTP/1.1 413 ")
+        assert raw(server, declared.encode() + 12 * large).startswith(b"HTTP/1.1 413 ")
     assert server.http.get("/v1/sessions").text == before
 
 
