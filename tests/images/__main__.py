@@ -5,6 +5,7 @@ import time
 
 from tests.images.building import DOCKERFILES, built, size
 from tests.images.podman import Unbuilt
+from tests.images.tools import versions
 
 
 def main() -> int:
@@ -19,6 +20,7 @@ def main() -> int:
         took, measured = time.monotonic() - begun, size(image)
         sizes = (f"{bytes_ / 1e6:.0f} MB" for bytes_ in (measured.pulled, measured.unpacked))
         print(f"{image:36} {next(sizes):>9} {next(sizes):>9} {took:>7.0f} s", flush=True)
+    print("in a sandbox:", ", ".join(" ".join(tool) for tool in versions(image).items()))
     return 0
 
 

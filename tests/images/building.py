@@ -20,13 +20,17 @@ class Size:
 
 
 def built(name: str) -> str:
-    """Build `gateway` or `sandbox` as far as it has changed; returns its name. Raises Unbuilt."""
+    """Build `gateway` or `sandbox` as far as it has changed; returns its name. Raises Unbuilt.
+
+    What was built before is kept for two days, as the steps that did not change are taken from it.
+    """
     prepared()
     image = f"localhost/opensessions-{name}:latest"
     podman(
         "build", "--isolation=chroot", "--network=host", "--quiet",
         f"--build-arg=BASE={foundation()}", f"--tag={image}", f"--file={DOCKERFILES[name]}", ".",
     )  # fmt: skip
+    podman("image", "prune", "--force", "--filter=until=48h")
     return image
 
 
