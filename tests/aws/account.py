@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -186,7 +186,6 @@ def account(folder: Path) -> Iterator[Account]:
 
 def _furnish(account: Account) -> None:
     name = f"os-{uuid.uuid4()}"
-    state_manager.set_transition("ecs::task", {"progression": "manual", "times": 10**6})
     tables = account.client("dynamodb")
     create_table(tables, name)
     account.store = DynamoStore(name, tables)
@@ -201,15 +200,17 @@ def _furnish(account: Account) -> None:
         "PREVIEW_URL": "https://{sandbox}-p{port}.preview.test",
         "TASKS_QUEUE_URL": account.client("sqs").create_queue(QueueName=name)["QueueUrl"],
         "QUOTA_LIVE": "50",
-        **_placing(account, name),
+        **placing(account.client, name),
     }
     for package in ("functions", "opensessions"):
         ignored = shutil.ignore_patterns("__pycache__", "local")
         shutil.copytree(REPOSITORY / package, account.folder / "bundle" / package, ignore=ignored)
 
 
-def _placing(account: Account, name: str) -> dict[str, str]:
-    ec2, ecs = account.client("ec2"), account.client("ecs")
+def placing(client: Callable[[str], Any], name: str) -> dict[str, str]:
+    """A network, a cluster and a task definition, as the launching functions are told of them."""
+    ec2, ecs = client("ec2"), client("ecs")
+    state_manager.set_transition("ecs::task", {"progression": "manual", "times": 10**6})
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/20")["Subnet"]["SubnetId"]

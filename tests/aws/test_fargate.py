@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import Stubber
+from moto import mock_aws
 
 from opensessions import tokens
+from opensessions.aws import settings
 from opensessions.aws.fargate import FargateSandboxes
 from opensessions.aws.settings import Cluster
 from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.ports import Launch
-from tests.aws.account import Account
+from tests.aws.account import placing
 
 ACCOUNT = "123456789012"
 PLACE = Cluster(
@@ -40,17 +43,12 @@ def told(ecs: Any) -> Iterator[Stubber]:
         yield stubber
 
 
-def test_a_sandbox_is_launched_seen_and_stopped(cloud: Account) -> None:
-    settings = cloud.environment
-    place = Cluster(
-        settings["CLUSTER"],
-        settings["SANDBOX_TASK_DEFINITION"],
-        (settings["SANDBOX_SUBNETS"],),
-        settings["SANDBOX_SECURITY_GROUP"],
-        False,
-        "",
+@mock_aws
+def test_a_sandbox_is_launched_seen_and_stopped() -> None:
+    client = partial(boto3.client, region_name="us-east-1")
+    sandboxes = FargateSandboxes(
+        client("ecs"), settings.cluster(placing(client, "os") | {"TASKS_QUEUE_URL": "q"})
     )
-    sandboxes = FargateSandboxes(cloud.client("ecs"), place)
     one, other = launch(), launch(digit="b")
     for each in (one, other):
         assert not sandboxes.alive(each.sandbox_id)

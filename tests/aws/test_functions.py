@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from typing import Any
 
 import httpx2
@@ -144,6 +146,17 @@ def test_what_fails_is_logged_with_the_session_and_without_a_secret(cloud: Accou
     (line,) = [line for line in api.lines() if line["level"] == "ERROR"]
     assert line["correlation_id"] == session_id and line["service"] == "api"
     assert "ResourceNotFound" in line["exception"]
+
+
+def test_a_cold_start_imports_no_client(cloud: Account) -> None:
+    """They come with the first call that needs one."""
+    names = ("api", "callback", "sweep", "task_state")
+    imports = "; ".join(f"import functions.{name}" for name in names)
+    heavy = {"boto3", "botocore.client", "aws_xray_sdk", "opensessions.local", "gateway"}
+    program = f"import sys; sys.path.insert(0, sys.argv[1]); {imports}; print({heavy} & set(sys.modules))"
+    command = [sys.executable, "-I", "-c", program, str(cloud.folder / "bundle")]
+    imported = subprocess.run(command, env=cloud.environment, capture_output=True, text=True, timeout=60)
+    assert imported.stdout == "set()\n", imported.stderr
 
 
 def test_a_variable_that_is_missing_is_named(cloud: Account) -> None:
