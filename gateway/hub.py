@@ -161,9 +161,10 @@ class Hub:
             if not topic.watchers:
                 self._close(topic)
 
-    def watching(self, session_id: str) -> bool:
-        """Whether anybody watches the session, that is, whether anything is kept of it here."""
-        return session_id in self._topics
+    def watching(self, session_id: str) -> int:
+        """How many watch the session. Nothing is kept of it here when nobody does."""
+        topic = self._topics.get(session_id)
+        return len(topic.watchers) if topic else 0
 
     def wants_deltas(self, session_id: str) -> bool:
         """Whether anybody would see a partial text."""

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import anyio.to_thread
@@ -14,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.hub import Delta, Hub
+from gateway.hub import Delta, Hub, Watcher
 from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
-from opensessions.errors import InvalidRequest, NotFound, Unauthorized
+from opensessions.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 from opensessions.http import errors
 from opensessions.http.cors import Cors
 from opensessions.http.credentials import credentials
@@ -63,7 +64,7 @@ class EventStreams:
     After `retry:` come the events after `Last-Event-ID` (or else `?after=`), then live ones; `event: ping`
     after `heartbeat_seconds` of silence. After `session_ended` the stream closes, and who comes back with
     nothing left to get is answered 204. `?deltas=1` adds partial text. `allow_query_key` takes the API key
-    from `?api_key=` too.
+    from `?api_key=` too. Whoever comes when `watchers` watch the session already is answered 429.
     """
 
     def __init__(
@@ -76,10 +77,12 @@ class EventStreams:
         render: Render = event_frame,
         heartbeat_seconds: float = 10.0,
         retry_milliseconds: int = 1000,
+        watchers: int = 600,
     ) -> None:
         self._sessions, self._hub, self._open_streams = sessions, hub, open_streams
         self._allow_query_key, self._render = allow_query_key, render
         self._heartbeat, self._retry = heartbeat_seconds, retry(retry_milliseconds)
+        self._most = watchers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -92,21 +95,20 @@ class EventStreams:
         session = await anyio.to_thread.run_sync(self._sessions.read, account, session_id, user_id)
         if _over(session) and after >= session.head.last_seq:
             return await Response(status_code=204)(scope, receive, send)
+        if self._hub.watching(session.id) >= self._most:
+            raise RateLimited(f"This session has {self._most} streams open; try again in 5 s.", 5)
+        with self._hub.watch(session.id, after, session.head.last_seq, deltas=deltas) as watcher:
+            pump = partial(self._pump, watcher)
+            await self._open_streams.respond(receive, send, pump, asyncio.Event())
 
-        async def pump(wire: Wire) -> None:
-            await self._pump(wire, session, after, deltas)
-
-        await self._open_streams.respond(receive, send, pump, asyncio.Event())
-
-    async def _pump(self, wire: Wire, session: Session, after: int, deltas: bool) -> None:
+    async def _pump(self, watcher: Watcher, wire: Wire) -> None:
         await wire.write(self._retry)
-        last_seq, over = session.head.last_seq, False
-        with self._hub.watch(session.id, after, last_seq, deltas=deltas) as watcher:
-            while not over:
-                items = _until_end(await watcher.next(within=self._heartbeat))
-                over = bool(items) and _ends(items[-1])
-                for chunk in joined(map(self._frame, items)) if items else [PING]:
-                    await wire.write(chunk)
+        over = False
+        while not over:
+            items = _until_end(await watcher.next(within=self._heartbeat))
+            over = bool(items) and _ends(items[-1])
+            for chunk in joined(map(self._frame, items)) if items else [PING]:
+                await wire.write(chunk)
 
     def _frame(self, item: Event | Delta) -> bytes:
         return delta_frame(item) if isinstance(item, Delta) else self._render(item)

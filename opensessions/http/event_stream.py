@@ -13,7 +13,8 @@ OPERATION: dict[str, Any] = {
     "summary": "Stream Events",
     "description": "Server-sent events: those after `Last-Event-ID` (or else `after`), then live ones. A "
     "frame has `id: <seq>` and the event as `data:`, without an `event:` name; `event: ping` every 10 s is a "
-    "sign of life. The stream closes after `session_ended`; then 204 tells a browser to stop reconnecting.",
+    "sign of life. The stream closes after `session_ended`; then 204 tells a browser to stop reconnecting. "
+    "At most 600 clients watch a session at once.",
     "operationId": "stream_events",
     "parameters": [
         {

@@ -249,6 +249,22 @@ async def test_200_clients_watch_one_session() -> None:
         await until(lambda: not side.hub.watching(S1))
 
 
+async def test_m17_one_too_many_is_told_to_come_back_until_somebody_goes() -> None:
+    async with public(watchers=2) as side, side.watch():
+        side.sessions.add("session_" + "2" * 32)
+        async with side.watch():
+            for _ in range(2):
+                answer = await side.client.get(side.path(), headers=WITH_KEY | ORIGIN)
+                assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+                assert answer.json()["error"]["type"] == "rate_limited"
+                assert answer.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+            async with side.watch("session_" + "2" * 32) as elsewhere:
+                assert (await elsewhere.next()).id == "1"
+        await until(lambda: side.hub.watching(S1) == 1)
+        async with side.watch() as frames:
+            assert (await frames.next()).id == "1"
+
+
 @asynccontextmanager
 async def clients_that_read_nothing(place: Path, count: int) -> AsyncIterator[None]:
     request = f"GET /v1/sessions/{S1}/events HTTP/1.1\r\nHost: h\r\nX-API-Key: {KEY}\r\n\r\n".encode()
