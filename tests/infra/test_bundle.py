@@ -31,7 +31,8 @@ def _made(folder: Path, host: bool) -> Path:
 
 
 def test_the_rehearsals_template_differs_in_the_bundle_alone() -> None:
-    changed = list(_differences(template(), template(bundle="host")))
+    rehearsed = {"previews": "domain", "images": "registry.example.com/opensessions:1"}
+    changed = list(_differences(template(**rehearsed), template(**rehearsed, bundle="host")))
     assert changed
     assert {path[-1] for path in changed} == {"S3Key"}
     assert {path[2:4] for path in changed} == {("Properties", "Code")}

@@ -50,8 +50,8 @@ def test_it_synthesises(context: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("context", [*WAYS, PARTS[-1], EXTRAS[0]], ids=_name)
 def test_cfn_lint_finds_no_error(context: dict[str, Any]) -> None:
-    from cfnlint.api import lint
-    from cfnlint.config import ManualArgs
+    from cfnlint.api import lint  # type: ignore[import-untyped]
+    from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
 
     found = lint(json.dumps(template(**context)), config=ManualArgs(regions=["us-east-1"]))
     assert not [str(match) for match in found if match.rule.severity == "error"]
