@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
+from pydantic.config import JsonDict
 
 from opensessions import models
 from opensessions.http.agent_config import AgentConfig
@@ -22,7 +23,9 @@ def _user_id(value: str) -> str:
     return printable_id(text_of(value, "user_id"))
 
 
-UserId = Annotated[str, Field(max_length=LONGEST_ID), AfterValidator(_user_id)]
+_NOT_BLANK: JsonDict = {"minLength": 1, "pattern": r"\S"}
+
+UserId = Annotated[str, Field(max_length=LONGEST_ID, json_schema_extra=_NOT_BLANK), AfterValidator(_user_id)]
 Contact = Annotated[str, StringConstraints(max_length=320)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
@@ -34,12 +37,11 @@ class NewSession(Fields):
     prompt: Annotated[str, AfterValidator(lambda value: text_of(value, "prompt"))] = Field(
         description="What the agent is to do; at most 200,000 bytes of UTF-8.",
         examples=["Build a todo app with Next.js and Tailwind"],
-        json_schema_extra={"minLength": 1, "pattern": r"\S"},
+        json_schema_extra=_NOT_BLANK,
     )
     user_id: UserId = Field(
         description="Your own id of the user whose session this is; 1 to 256 printable characters.",
         examples=["user_123"],
-        json_schema_extra={"minLength": 1, "pattern": r"\S"},
     )
     user_email: Contact = Field("", description="Stored as it is.", examples=["ada@example.com"])
     user_name: Contact = Field("", description="Stored as it is.", examples=["Ada"])
@@ -65,13 +67,9 @@ class NewMessage(Fields):
     message: Annotated[str, AfterValidator(lambda value: text_of(value, "message"))] = Field(
         description="At most 200,000 bytes of UTF-8.",
         examples=["Make the header blue"],
-        json_schema_extra={"minLength": 1, "pattern": r"\S"},
+        json_schema_extra=_NOT_BLANK,
     )
-    user_id: UserId = Field(
-        description="The user whose session this is.",
-        examples=["user_123"],
-        json_schema_extra={"minLength": 1, "pattern": r"\S"},
-    )
+    user_id: UserId = Field(description="The user whose session this is.", examples=["user_123"])
 
 
 class Interruption(Fields):
