@@ -1,6 +1,7 @@
 """The parts of the gateway, put together: the same in both modes."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ from gateway.streams import EventStreams, Sessions, streams_app
 from opensessions.handshake import door_key
 from opensessions.http.event_lines import line
 from opensessions.models import Event, Session
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Gateway:
     def __init__(self, behind: Behind, manners: Manners, peers: Addresses | None = None) -> None:
         self._behind, self._manners = behind, manners
         self.peers = Peers(manners.master, peers, self.wake) if peers else None
-        self._telling: set[asyncio.Future[httpx2.Response]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         self.hub, self.streams = Hub(behind.events), OpenStreams()
         self.previews = manners.previews(
             manners.preview_domain,
@@ -128,9 +131,15 @@ class Gateway:
 
     def _refused(self, session_id: str, host: str, reason: str) -> None:
         notice = {"session_id": session_id, "message": f"{host}: {reason}", "code": "egress_refused"}
-        telling = asyncio.ensure_future(self._behind.callback.post("/callback/v1/notices", json=notice))
+        telling = asyncio.create_task(self._tell(notice))
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
+
+    async def _tell(self, notice: dict[str, str]) -> None:
+        try:
+            await self._behind.callback.post("/callback/v1/notices", json=notice)
+        except httpx2.HTTPError as error:
+            log.warning("a notice on %s was lost: %s", notice["session_id"], type(error).__name__)
 
     def _door_key(self, sandbox_id: str) -> str:
         return door_key(self._manners.master, sandbox_id)

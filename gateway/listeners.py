@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -31,11 +32,14 @@ class Listeners:
         self._open: list[tuple[Listener, asyncio.Task[None]]] = []
         self._plain: list[asyncio.Server] = []
 
-    def open(self, app: ASGIApp, sock: socket.socket, http: Any = HttpToolsProtocol) -> None:
-        """Serve an ASGI app."""
+    def open(
+        self, app: ASGIApp, sock: socket.socket, http: Any = HttpToolsProtocol, *, once: bool = False
+    ) -> None:
+        """Serve an ASGI app; with `once`, it answers one request of a connection, and the last."""
         config = uvicorn.Config(
             app, http=http, ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=self._graceful,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=self._graceful,
+            headers=[("connection", "close")] if once else None,
         )  # fmt: skip
         server = Listener(config)
         self._open.append((server, asyncio.create_task(server.serve([sock]))))
@@ -47,6 +51,7 @@ class Listeners:
         self._plain.append(await make(factory, sock=sock))
 
     async def close(self) -> None:
+        """Let nobody in any more, and return when the answers that have begun are out. Idempotent."""
         for plain in self._plain:
             plain.close()
         for server, _ in self._open:
@@ -54,11 +59,18 @@ class Listeners:
         await asyncio.gather(*(serving for _, serving in self._open))
 
 
-def front(previews: Previews) -> Callable[..., Front]:
-    """What `Listeners.open` takes as `http` on a public port: previews apart from everything else."""
+def front(previews: Previews, *, balanced: bool = False) -> Callable[..., Front]:
+    """What `Listeners.open` takes as `http` on a public port: previews apart from everything else.
+
+    `balanced` is for connections of a load balancer, on which requests for previews and for the app come
+    mixed: the app is to be opened `once` then.
+    """
 
     def make(**uvicorns: Any) -> Front:
-        return Front(previews.owns, previews.client, lambda: ApiConnection(**uvicorns))
+        def api() -> ApiConnection:
+            return ApiConnection(**uvicorns)
+
+        return Front(previews.owns, partial(previews.client, api) if balanced else previews.client, api)
 
     return make
 

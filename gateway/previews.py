@@ -67,7 +67,7 @@ class Previews:
         self._sandboxes: dict[str, str] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
-        self.client = Proxy(self._resolve)
+        self.client = Proxy(self._resolve, name=self.name)
 
     def owns(self, host: bytes) -> bool:
         """Whether a Host is one of the preview domain's, known or not. All others are not ours to answer."""
@@ -85,6 +85,10 @@ class Previews:
             await asyncio.sleep(seconds)
             for session_id in list(self._sandboxes):
                 self._check_soon(session_id)
+
+    def name(self, request: Request) -> bytes:
+        """What tells requests for one preview from those for another, without judging it."""
+        return request.host
 
     def named(self, request: Request) -> Label | Reply:
         """Which preview a request is for, or what it is answered when it is for none."""
@@ -146,3 +150,10 @@ class Previews:
             del self._sandboxes[session_id]
             for route in self._routes.pop(sandbox_id, {}).values():
                 route.close()
+
+
+class NoPreviews(Previews):
+    """Where previews are off: no name is one."""
+
+    def owns(self, host: bytes) -> bool:
+        return False

@@ -23,12 +23,18 @@ class TrialPreviews(Previews):
     def owns(self, host: bytes) -> bool:
         return host.lower() == self.domain.encode()
 
+    def name(self, request: Request) -> bytes:
+        if not self.owns(request.host) or _CHOICE.fullmatch(request.target):
+            return b""
+        cookie = _COOKIE.search(request.field(b"cookie") or b"")
+        return cookie.group(1) if cookie else b""
+
     def named(self, request: Request) -> Label | Reply:
+        if not self.owns(request.host):
+            return answer(421, "Not here.")
         if choice := _CHOICE.fullmatch(request.target):
             return _chosen(choice.group(1), choice.group(2) or b"/")
-        cookie = _COOKIE.search(request.field(b"cookie") or b"")
-        chosen = label(cookie.group(1)) if cookie else None
-        return chosen or answer(404, "Choose a preview by the address that its session names.")
+        return label(self.name(request)) or answer(404, "Choose a preview by the address of its session.")
 
 
 def _chosen(name: bytes, path: bytes) -> Reply:

@@ -15,7 +15,7 @@ from gateway.dataplane.side import HIGH_WATER, Side
 from gateway.dataplane.upstream import Upstream
 
 if TYPE_CHECKING:
-    from gateway.dataplane.proxy import Proxy
+    from gateway.dataplane.proxy import Others, Proxy
 
 _log = logging.getLogger(__name__)
 _BUFFER_LIMIT: Final = HEAD_LIMIT
@@ -34,11 +34,16 @@ unread bytes sends a RST that takes the answer back."""
 
 
 class Client(Side):
-    """A visitor's connection. The usual request, to a known host over an idle connection, needs no task."""
+    """A visitor's connection. The usual request, to a known host over an idle connection, needs no task.
+
+    A load balancer's connection carries the requests of many: with ``others``, one without a body that is not
+    for here (421) is left to them, and the connection with it.
+    """
 
     __slots__ = (
         "_head",
         "_keep",
+        "_others",
         "_pending",
         "_repeat",
         "_task",
@@ -51,9 +56,10 @@ class Client(Side):
         "upstream",
     )
 
-    def __init__(self, proxy: "Proxy") -> None:
+    def __init__(self, proxy: "Proxy", others: "Others | None" = None) -> None:
         super().__init__()
         self.proxy = proxy
+        self._others = others
         self.state = HEAD
         self.stamp = 0.0
         self.intake = Intake()
@@ -144,7 +150,7 @@ class Client(Side):
         self.request = request
         self.state = BODY if request.length else SENT
         self._pending = bytearray() if request.length else None
-        route = self.proxy.known(request.host)
+        route = self.proxy.known(request)
         if route is None:
             self._errand(self._resolve)
         else:
@@ -207,10 +213,21 @@ class Client(Side):
     async def _resolve(self) -> None:
         assert self.request is not None
         found = await self.proxy.find(self.request)
-        if isinstance(found, Reply):
-            self.answer(found)
-        else:
+        if isinstance(found, Route):
             self._send(self.request, found)
+        elif found.status == 421 and self._others and not self.request.length:
+            self._leave_to(self._others(), self.request)
+        else:
+            self.answer(found)
+
+    def _leave_to(self, other: asyncio.Protocol, request: Request) -> None:
+        sent = request.again() + self.intake.take()
+        self.release()
+        self.open, self.state, self.request = False, DRAIN, None
+        self.proxy.farewell(self)
+        self.transport.set_protocol(other)
+        other.connection_made(self.transport)
+        other.data_received(sent)
 
     async def _connect(self) -> None:
         assert self.route is not None

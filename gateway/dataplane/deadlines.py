@@ -21,7 +21,7 @@ class Limits:
     """
 
     head_seconds: float = 10.0
-    idle_seconds: float = 75.0
+    idle_seconds: float = 330.0
     connect_seconds: float = 10.0
     stall_seconds: float = 120.0
     answer_seconds: float = 600.0

@@ -77,6 +77,12 @@ class Request:
         """The first value of a field, by its name in lower case."""
         return next((value for lower, _, value in self.fields if lower == name), None)
 
+    def again(self) -> bytes:
+        """The head once more, as it came but for the spaces around values."""
+        lines = [b"%b %b HTTP/1.%b\r\n" % (self.method, self.target, b"0" if self.old else b"1")]
+        lines += [b"%b: %b\r\n" % (name, value) for _, name, value in self.fields]
+        return b"".join((*lines, b"\r\n"))
+
 
 class Response:
     """The head of a response that may be passed on.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Final
 
 from gateway.dataplane.client import Client
@@ -14,10 +15,17 @@ from gateway.dataplane.upstream import Upstream
 _KNOWN_LIMIT: Final = 4096
 
 Resolve = Callable[[Request], Awaitable[Route | Reply]]
-"""Decides where a request goes by its ``host`` (as sent, with its port).
+"""Decides where a request goes.
 
-A Route is remembered for that host until it is closed, so it must depend on the host alone. A Reply answers
-this one request (404, 410, 421) and is not remembered. A port of a sandbox must always get the same Route."""
+A Route is remembered for the request's name until it is closed, so it must depend on that alone. A Reply
+answers this one request (404, 410, 421) and is not remembered. A port of a sandbox must always get the same
+Route."""
+
+Name = Callable[[Request], bytes]
+"""What tells requests for one Route from those for another: usually the host (as sent, with its port)."""
+
+Others = Callable[[], asyncio.Protocol]
+"""Makes the protocol that takes a connection over as soon as a request on it is answered 421."""
 
 
 class Proxy:
@@ -27,26 +35,29 @@ class Proxy:
     ``shutdown()``.
     """
 
-    def __init__(self, resolve: Resolve, limits: Limits | None = None) -> None:
+    def __init__(
+        self, resolve: Resolve, limits: Limits | None = None, name: Name = attrgetter("host")
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time
         self.limits = limits or Limits()
         self.closing = False
-        self._resolve = resolve
+        self._resolve, self._name = resolve, name
         self._known: dict[bytes, Route] = {}
         self._clients: set[Client] = set()
         self._pooled: set[Route] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
 
-    def __call__(self) -> Client:
-        return Client(self)
+    def __call__(self, others: Others | None = None) -> Client:
+        return Client(self, others)
 
-    def known(self, host: bytes) -> Route | None:
-        """The route that this host had the last time, if it is still open."""
-        route = self._known.get(host)
+    def known(self, request: Request) -> Route | None:
+        """The route that requests of this name had the last time, if it is still open."""
+        name = self._name(request)
+        route = self._known.get(name)
         if route is not None and route.closed:
-            del self._known[host]
+            del self._known[name]
             return None
         return route
 
@@ -56,7 +67,7 @@ class Proxy:
         if isinstance(found, Route) and not found.closed:
             if len(self._known) >= _KNOWN_LIMIT:
                 self._known.clear()
-            self._known[request.host] = found
+            self._known[self._name(request)] = found
         return found
 
     def keep(self, route: Route, upstream: Upstream) -> None:

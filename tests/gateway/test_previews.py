@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.previews import Previews
+from gateway.previews import NoPreviews, Previews
 from opensessions.handshake import door_key
 from opensessions.models import Head, SandboxStatus, Session, Status
 from sandbox_task.door import Door
@@ -47,14 +47,16 @@ class Stage:
     """A gateway's preview side, and sandboxes whose apps answer with their own name and the Host they saw."""
 
     folder: Path
+    kind: type[Previews] = Previews
+    domain: str = "preview.test"
     sessions: dict[str, Session] = field(default_factory=dict)
     doors: dict[str, Path] = field(default_factory=dict)
     servers: list[asyncio.Server] = field(default_factory=list)
     kept: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def open(self) -> None:
-        self.previews = Previews(
-            "preview.test",
+        self.previews = self.kind(
+            self.domain,
             find=self.sessions.get,
             dial=lambda sandbox_id, port: str(self.doors.get(sandbox_id, self.folder / "none")),
             door_key=lambda sandbox_id: door_key(MASTER, sandbox_id),
@@ -103,18 +105,25 @@ class Stage:
         )
 
 
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    made = Stage(tmp_path)
-    await made.open()
-    yield made
-    for server in made.servers:
+@contextlib.asynccontextmanager
+async def closing(stage: Stage) -> AsyncIterator[None]:
+    """The stage is open until the end of this."""
+    await stage.open()
+    yield
+    for server in stage.servers:
         server.close()
-    await made.previews.client.shutdown(0)
-    for writer in made.kept:
+    await stage.previews.client.shutdown(0)
+    for writer in stage.kept:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    made = Stage(tmp_path)
+    async with closing(made):
+        yield made
 
 
 async def test_the_app_answers_and_believes_to_be_on_localhost(stage: Stage) -> None:
@@ -223,3 +232,12 @@ async def test_the_gateways_own_name_is_no_preview(stage: Stage) -> None:
 async def test_a_sandbox_that_is_away_is_waited_for(stage: Stage) -> None:
     stage.sessions[A] = session_of(A)
     assert (await stage.get(f"{A}-p3000.preview.test", **NAVIGATION)).status == 503
+
+
+async def test_where_previews_are_off_no_name_is_one(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, NoPreviews, "")
+    async with closing(stage):
+        await stage.sandbox(A)
+        for host in (f"{A}-p3000.", f"{A}-p3000.preview.test", "x."):
+            assert not stage.previews.owns(host.encode())
+            assert (await stage.get(host)).status == 421

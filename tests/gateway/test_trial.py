@@ -1,5 +1,7 @@
 """Previews under one name: which one is asked for is in a cookie, and nothing else decides it."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +9,9 @@ import pytest
 from gateway.dataplane.heads import Request
 from gateway.dataplane.replies import Reply
 from gateway.trial import COOKIE, TrialPreviews
+from tests.gateway.test_previews import A, B, Stage, closing
 
-SANDBOX = "sb-" + "a" * 32
+SANDBOX = A
 LABEL = f"{SANDBOX}-p3000"
 
 
@@ -20,7 +23,9 @@ async def previews() -> TrialPreviews:
 
 def asked(target: str, *cookies: str) -> Request:
     fields = [(b"cookie", b"Cookie", cookie.encode()) for cookie in cookies]
-    return Request(b"GET", target.encode(), False, fields)
+    request = Request(b"GET", target.encode(), False, fields)
+    request.host = b"d111.cloudfront.test"
+    return request
 
 
 async def test_the_address_chooses_and_leaves_the_address_bar(previews: TrialPreviews) -> None:
@@ -64,3 +69,31 @@ async def test_the_one_name_and_no_other_is_ours(previews: TrialPreviews) -> Non
     assert previews.owns(b"D111.cloudfront.test")
     for host in (b"x.d111.cloudfront.test", b"cloudfront.test", b""):
         assert not previews.owns(host)
+
+
+async def test_a_request_for_another_name_is_not_ours(previews: TrialPreviews) -> None:
+    request = asked("/", f"{COOKIE}={LABEL}")
+    request.host = b"api.test"
+    reply = previews.named(request)
+    assert (isinstance(reply, Reply) and reply.status == 421) and previews.name(request) == b""
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    made = Stage(tmp_path, TrialPreviews, "d111.cloudfront.test")
+    async with closing(made):
+        yield made
+
+
+async def test_each_visitor_gets_the_preview_that_they_chose(stage: Stage) -> None:
+    ports = {}
+    for sandbox in (A, B):
+        await stage.sandbox(sandbox)
+        ports[sandbox] = await stage.app(f"app of {sandbox}")
+    for sandbox in (A, B, A):
+        chosen = await stage.get(stage.domain, f"/~/{sandbox}-p{ports[sandbox]}/page")
+        assert (chosen.status, chosen.headers["location"]) == (303, "/page")
+        cookie = chosen.headers["set-cookie"].partition(";")[0]
+        page = await stage.get(stage.domain, "/page", Cookie=cookie)
+        assert page.status == 200 and page.body.startswith(f"app of {sandbox} ".encode())
+    assert (await stage.get(stage.domain, "/page")).status == 404

@@ -127,6 +127,7 @@ class Stage:
 
     def __init__(self, loop: str, limits: Limits | None = None, connections: int = 256) -> None:
         self._wires: list[Wire] = []
+        self._servers: list[asyncio.Server] = []
         self._opened = self._accepted = 0
         self._loop = LOOPS[loop]()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -140,8 +141,7 @@ class Stage:
 
     async def _open(self, limits: Limits | None) -> None:
         self.proxy = Proxy(self._resolve, limits)
-        self._server = await self._loop.create_server(self.proxy, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.port = await self.listen(self.proxy)
         self.new_route()
 
     def new_route(self) -> None:
@@ -165,12 +165,18 @@ class Stage:
     def _listen(port: int = 0) -> socket.socket:
         return socket.create_server(("127.0.0.1", port), backlog=512)
 
-    def visitor(self, first: bytes = b"", buffer: int = 0) -> Wire:
+    async def listen(self, factory: Callable[[], asyncio.Protocol]) -> int:
+        """One more listener; returns its port."""
+        self._servers.append(await self._loop.create_server(factory, "127.0.0.1", 0))
+        port: int = self._servers[-1].sockets[0].getsockname()[1]
+        return port
+
+    def visitor(self, first: bytes = b"", buffer: int = 0, to: int = 0) -> Wire:
         """A visitor's connection; a small receive buffer makes a slow one show soon."""
         sock = socket.socket()
         if buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        sock.connect(("127.0.0.1", self.port))
+        sock.connect(("127.0.0.1", to or self.port))
         wire = self._keep(Wire(sock))
         if first:
             wire.send(first)
@@ -234,7 +240,8 @@ class Stage:
         self._loop.close()
 
     async def _shut(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         self.route.close()
         await self.proxy.shutdown(0)
         await asyncio.sleep(0.005)  # lets the sockets that were aborted just now close

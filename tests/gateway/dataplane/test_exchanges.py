@@ -287,6 +287,38 @@ def test_another_host_on_the_same_connection_is_421_and_the_connection_goes_on(s
     assert stage.resolved == [HOST, b"api.test"]
 
 
+def test_a_request_for_others_takes_the_connection_along(stage: Stage) -> None:
+    """A load balancer sends on one connection what is for a preview and what is not."""
+    seen = bytearray()
+
+    class Other(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            seen.extend(data)
+            if seen.endswith(b"the end"):
+                transport = cast(asyncio.Transport, self.transport)
+                transport.write(b"others'")
+                transport.close()
+
+    visitor = stage.visitor(to=stage.call(stage.listen(lambda: stage.proxy(Other))))
+    visitor.send(GET)
+    app = stage.accept()
+    app.head()
+    app.send(OK)
+    assert visitor.answer()[0] == 200
+    asked = request(b"GET /v1?a=b HTTP/1.1", b"X-API-Key: k", host=b"api.test")
+    with_body = request(b"POST / HTTP/1.1", b"Content-Length: 2", host=b"api.test")
+    visitor.send(with_body + b"hi")
+    assert visitor.answer()[0] == 421
+    visitor.send(asked + b"what comes then, ")
+    visitor.send(b"until the end")
+    assert visitor.rest() == b"others'"
+    head, _, rest = bytes(seen).partition(b"\r\n\r\n")
+    assert (head + b"\r\n\r\n", rest) == (asked, b"what comes then, until the end")
+
+
 def test_options_star_passes(stage: Stage) -> None:
     head, _ = stage.exchange(request(b"OPTIONS * HTTP/1.1"))
     assert head.startswith(b"OPTIONS * HTTP/1.1\r\n")
@@ -305,12 +337,7 @@ def test_a_request_that_was_read_by_a_dispatcher_is_served(stage: Stage) -> None
             client.connection_made(self.transport)
             client.data_received(data)
 
-    async def swap() -> None:
-        stage._server.close()
-        stage._server = await asyncio.get_running_loop().create_server(Front, "127.0.0.1", stage.port)
-
-    stage.call(swap())
-    visitor = stage.visitor(GET)
+    visitor = stage.visitor(GET, to=stage.call(stage.listen(Front)))
     app = stage.accept()
     app.head()
     app.send(OK)
