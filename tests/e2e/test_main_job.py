@@ -95,7 +95,7 @@ def test_an_unknown_tool_is_named(server: Target) -> None:
 def test_a_message_during_a_turn_is_queued_and_answered(server: Target) -> None:
     session = server.create("sleep 3")
     server.events(session, "assistant")
-    assert server.send(session, "say 5 words")["status"] == "running"
+    assert server.send(session, "sleep 2")["status"] == "running"
     first = server.events(session, "turn_complete")
     assert server.get(session)["status"] == "running"
     second = server.events(session, "turn_complete", first[-1]["seq"])
