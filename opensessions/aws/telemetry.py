@@ -53,7 +53,9 @@ def observed(session_id_path: str | None = None) -> Callable[[Handler], Handler]
     package.propagate = False
 
     def wrap(handler: Handler) -> Handler:
-        logged = logger.inject_lambda_context(handler, correlation_id_path=session_id_path, clear_state=True)
+        logged = logger.inject_lambda_context(
+            handler, log_event=False, correlation_id_path=session_id_path, clear_state=True
+        )
         return tracer.capture_lambda_handler(logged, capture_response=False, capture_error=False)
 
     return wrap

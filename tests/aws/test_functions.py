@@ -148,6 +148,14 @@ def test_what_fails_is_logged_with_the_session_and_without_a_secret(cloud: Accou
     assert "ResourceNotFound" in line["exception"]
 
 
+def test_an_account_has_a_quota(cloud: Account) -> None:
+    api = cloud.function("api", QUOTA_LIVE="1", POWERTOOLS_LOGGER_LOG_EVENT="true")
+    key = open_account(cloud.store, "small")
+    created(api, key)
+    refused = api(proxied("POST", "/v1/sessions", key, {"prompt": PROMPT, "user_id": "u1"}))
+    assert refused["statusCode"] == 429 and int(refused["headers"]["retry-after"]) > 0
+
+
 def test_a_cold_start_imports_no_client(cloud: Account) -> None:
     """They come with the first call that needs one."""
     names = ("api", "callback", "sweep", "task_state")
