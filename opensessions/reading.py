@@ -1,5 +1,7 @@
 """What may be seen of sessions, and by whom."""
 
+from itertools import accumulate
+
 from opensessions import tokens
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.models import Event, Message, Page, Session, Status
@@ -7,6 +9,8 @@ from opensessions.ports import SessionStore
 
 RECENT = 100
 """How many messages and events the full session object holds."""
+RECENT_BYTES = 512 * 1024
+"""How much text its messages may have. Of an event it holds but a line."""
 
 
 class Reading:
@@ -46,9 +50,18 @@ class Reading:
                 return Page(kept, cursor)
 
     def recent(self, session: Session, limit: int = RECENT) -> tuple[list[Message], list[Event]]:
-        """The newest messages and events, oldest first; the cost does not grow with the session's age."""
-        return self._store.messages(session.id, limit), self._store.latest_events(session.id, limit)
+        """The newest messages, as many as fit into `RECENT_BYTES` but at least one, and the newest events, at
+        most `limit` of each, oldest first. The cost does not grow with the session's age.
+        """
+        messages = _fitting(self._store.messages(session.id, limit))
+        return messages, self._store.latest_events(session.id, limit)
 
     def events(self, session_id: str, after: int, limit: int) -> list[Event]:
         """At most `limit` events with `seq` > `after`, in order, each once."""
         return self._store.events(session_id, after, limit)
+
+
+def _fitting(messages: list[Message]) -> list[Message]:
+    sizes = accumulate(len(message.content.encode()) for message in reversed(messages))
+    count = sum(size <= RECENT_BYTES for size in sizes)
+    return messages[-max(count, 1) :]

@@ -64,7 +64,9 @@ class EventLine(View):
 
 
 class Session(View):
-    """A session. `messages` and `events` are the newest of each, oldest first."""
+    """A session. `messages` and `events` are the newest of each, oldest first: at most 100, and of messages at
+    most 512 KiB.
+    """
 
     id: SessionId
     status: models.Status = Field(
