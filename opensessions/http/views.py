@@ -64,8 +64,8 @@ class EventLine(View):
 
 
 class Session(View):
-    """A session. `messages` and `events` are the newest of each, oldest first: at most 100, and of messages at
-    most 512 KiB.
+    """A session. `messages` and `events` are the newest of each, oldest first: at most 100 each,
+    and 512 KiB of messages.
     """
 
     id: SessionId
