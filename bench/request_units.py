@@ -99,16 +99,18 @@ class Bench:
         yield "append 1 event", lambda: self.say(1)
         yield "append 10 events", lambda: self.say(10)
         yield "append 46 events", lambda: self.say(46)
+        newest = service.read("acme", id).head.last_seq
+        yield "stream: push 46 events", lambda: store.events(id, newest - 46, 100)
         yield "append 100 events", lambda: self.say(100)
         yield "message", self._called(lambda: service.send("acme", id, REQUEST.user_id, "Make it blue."))
         yield "get", self._called(lambda: service.recent(service.read("acme", id)))
         yield "page of 100 events", self._called(lambda: (service.read("acme", id), store.events(id, 0, 100)))
         yield "list of 20 sessions", self._called(lambda: service.page("acme", None, None, 20, None))
         self.say(1)
-        newest = service.read("acme", id).head.last_seq
+        last = service.read("acme", id).head.last_seq
         yield "stream: open", self._called(lambda: service.read("acme", id))
-        yield "stream: a minute of silence", _polled(Hub, lambda: store.events(id, newest, 100))
-        yield "stream: push an event", lambda: store.events(id, newest - 1, 100)
+        yield "stream: a minute of silence", _polled(Hub, lambda: store.events(id, last, 100))
+        yield "stream: push 1 event", lambda: store.events(id, last - 1, 100)
         yield "inbox: a minute of silence", _polled(Inbox, self._identify)
         yield "inbox: look after an append", self._identify
         yield "sign of life", lambda: self.say(0)

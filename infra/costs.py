@@ -14,11 +14,15 @@ from typing import Any
 
 _HERE = Path(__file__).parent
 _TABLE: dict[str, Any] = json.loads((_HERE / "prices.json").read_text())
-PRICES: dict[str, float] = {name: entry["usd"] for name, entry in _TABLE["prices"].items()}
+SOURCES: dict[str, dict[str, Any]] = _TABLE["prices"]
+PRICES: dict[str, float] = {name: entry["usd"] for name, entry in SOURCES.items()}
 UNITS: dict[str, tuple[float, float]] = {
     name: (reads, writes) for name, (reads, writes) in json.loads((_HERE / "units.json").read_text()).items()
 }
 """Request units of DynamoDB for each operation; `python -m bench request_units` counts them."""
+
+BEGIN, END = "<!-- python -m infra.costs docs/deploy.md -->", "<!-- end -->"
+"""Between these the report stands in a page."""
 
 HOURS = 730
 """In a month."""
@@ -26,7 +30,7 @@ MINUTES = HOURS * 60
 
 NETWORKS, PREVIEWS, SIZES = ("isolated", "open"), ("trial", "domain", "off"), ("small", "standard")
 
-SANDBOX_VCPU, SANDBOX_GB, SANDBOX_DISK_GB = 1.0, 2.0, 21
+SANDBOX_VCPU, SANDBOX_GB = 1.0, 2.0
 FUNCTION_GB = {"api": 1.0, "callback": 0.5, "sweep": 0.5}
 TRACED = ("api", "callback", "sweep")
 """Functions whose calls are traced: by X-Ray's default, the first of every second and 5 % of the others."""
@@ -44,6 +48,8 @@ FASTEST_POSTS, FASTEST_EVENTS = 7740, 46
 """In an hour in which the agent never pauses, at the most that is not sent at once: posts, and events in
 each. More than this the gateway does not let through (64 KB/s).
 """
+HEARTBEAT = 20
+"""Seconds after which a sandbox with nothing to say says so."""
 CALLS = 20
 """To the API, in a session: create, messages, looks, streams, delete."""
 
@@ -68,12 +74,12 @@ def running(network: str, previews: str, size: str, model: str = "anthropic") ->
     return {
         "fargate_vcpu_hour": tasks * (0.5 if standard else 0.25),
         "fargate_gb_hour": tasks * (1.0 if standard else 0.5),
-        "public_ipv4_hour": tasks + (0 if previews == "off" else 2),
+        "public_ipv4_hour": tasks + (2 if previews == "domain" else 0),
         "balancer_hour": 1,
         "endpoint_hour": 2 * (2 if standard else 1) if isolated else 0,
         "secret_month": 2 if model == "anthropic" else 1,
         "hosted_zone_month": 1,
-        "firewall_domain_month": 3 if isolated else 0,
+        "firewall_domain_month": (4 if model == "anthropic" else 3) if isolated else 0,
         "alarm_month": 4 + 2,
         "metric_month": 3,
         "dashboard_month": 1,
@@ -93,17 +99,16 @@ def idle(network: str, previews: str, size: str, model: str = "anthropic") -> li
 def session(network: str, seconds: float, posts: float, events_each: int, calls: int = CALLS) -> list[Line]:
     """A session whose sandbox lives so long and says so much, watched all the time by one client."""
     minutes, hours = seconds / 60, seconds / 3600
-    append = f"append {events_each} event{'s' if events_each > 1 else ''}"
+    events = f"{events_each} event{'s' if events_each > 1 else ''}"
     return [
         Line("fargate_vcpu_hour", SANDBOX_VCPU * hours, "sandbox"),
         Line("fargate_gb_hour", SANDBOX_GB * hours, "sandbox"),
-        Line("fargate_disk_gb_hour", (SANDBOX_DISK_GB - 20) * hours, "sandbox"),
         Line("public_ipv4_hour", hours if network == "open" else 0, "sandbox"),
         *_units("create", 1),
         *_units("get", calls),
-        *_units(append, posts),
+        *_units(f"append {events}" if events_each else "sign of life", posts),
         *_units("inbox: look after an append", posts),
-        *_units("stream: push an event", posts * max(1, UNITS[append][1] / 8)),
+        *(_units(f"stream: push {events}", posts) if events_each else []),
         *_units("stream: a minute of silence", minutes),
         *_units("inbox: a minute of silence", minutes),
         *_units("sweep: look at a session", minutes),
@@ -152,7 +157,7 @@ def half_hour(network: str) -> float:
 
 def hour(network: str) -> float:
     """USD for an hour of a sandbox that says nothing, but lives."""
-    return total(session(network, 3600, 180, 1))
+    return total(session(network, 3600, 3600 / HEARTBEAT, 0))
 
 
 def fastest_hour(network: str) -> float:
@@ -188,20 +193,37 @@ def explained(lines: list[Line]) -> Iterator[str]:
             yield f"  ${usd:10.6f}  {price}"
 
 
+def written(text: str) -> str:
+    """A page with the report between its marks."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not end:
+        raise ValueError(f"The page has no {BEGIN} … {END}")
+    return f"{head}{begin}\n{report()}\n{end}{tail}"
+
+
 def main(words: list[str]) -> int:
-    if words not in ([], ["--explain"]):
-        print("usage: python -m infra.costs [--explain]", file=sys.stderr)
+    if words == ["--explain"]:
+        explain()
+    elif len(words) == 1 and words[0].endswith(".md"):
+        page = Path(words[0])
+        page.write_text(written(page.read_text()))
+    elif words:
+        print("usage: python -m infra.costs [--explain | PAGE.md]", file=sys.stderr)
         return 2
-    print(report())
-    if words:
-        chosen: Mapping[str, list[Line]] = {
-            "idle, isolated, trial, small": idle("isolated", "trial", "small"),
-            "30 minutes, 1,000 events, isolated": session("isolated", 1800, POSTS, 1),
-            "an hour without pause, isolated": session("isolated", 3600, FASTEST_POSTS, FASTEST_EVENTS),
-        }
-        for title, lines in chosen.items():
-            print(f"\n{title}: ${total(lines):.4f}", *explained(lines), sep="\n")
+    else:
+        print(report())
     return 0
+
+
+def explain() -> None:
+    chosen: Mapping[str, list[Line]] = {
+        "idle, isolated, trial, small": idle("isolated", "trial", "small"),
+        "30 minutes, 1,000 events, isolated": session("isolated", 1800, POSTS, 1),
+        "an hour without pause, isolated": session("isolated", 3600, FASTEST_POSTS, FASTEST_EVENTS),
+    }
+    for title, lines in chosen.items():
+        print(f"\n{title}: ${total(lines):.4f}", *explained(lines), sep="\n")
 
 
 if __name__ == "__main__":

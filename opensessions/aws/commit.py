@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from opensessions import codec, commits
-from opensessions.aws import table
+from opensessions.aws import apart, table
 from opensessions.aws.transactions import Write
 from opensessions.errors import AlreadyClaimed, OpenSessionsError, RateLimited, Stale, StoreError
 from opensessions.models import Changes, Claim, Event, Session
@@ -15,7 +16,7 @@ CLAIM_SECONDS = 24 * 3600
 _NEW = "attribute_not_exists(pk)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Commit:
     """`token` is unique for every commit; it stays in the head until the next one."""
 
@@ -107,19 +108,35 @@ class Commit:
         return self._put(item, _broken(self._session_pk, "META"), size=len(body))
 
     def _additions(self) -> Iterator[Write]:
-        for events, body in _batches(self.changes.events):
-            sk = table.event_sk(events[-1].seq)
-            yield self._added(self._session_pk, sk, body, first=events[0].seq, last=events[-1].seq)
+        for events, body in self._batches:
+            sk, span = table.event_sk(events[-1].seq), {"first": events[0].seq, "last": events[-1].seq}
+            if len(body) < apart.FROM:
+                yield self._added(self._session_pk, sk, body, **span)
+            else:
+                item = table.item(self._session_pk, sk, apart=self.token, **span)
+                yield self._put(item, _broken(self._session_pk, sk), new=True, size=len(body))
         for place, message in enumerate(self.changes.messages):
             sk = table.message_sk(self.saved.head.rev, place)
             yield self._added(self._session_pk, sk, _packed(codec.text(message), "the message"))
-        for number, item in self.changes.inbox:
-            body = _packed(codec.text(item), f"inbox item {number}")
+        for number, sent in self.changes.inbox:
+            body = _packed(codec.text(sent), f"inbox item {number}")
             pk = table.sandbox_pk(self.saved.sandbox_id)
             yield self._added(pk, table.inbox_sk(number), body, number=number)
         if self.changes.config:
             body = _packed(codec.text(self.changes.config), "the configuration")
             yield self._added(self._session_pk, "CONFIG", body)
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """The items that are to be put before the writes."""
+        return [
+            table.item(self._session_pk, apart.body_sk(table.event_sk(events[-1].seq), self.token), body=body)
+            for events, body in self._batches
+            if len(body) >= apart.FROM
+        ]
+
+    @cached_property
+    def _batches(self) -> list[tuple[Sequence[Event], bytes]]:
+        return list(_batches(self.changes.events))
 
     @property
     def _session_pk(self) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from opensessions import codec, commits
-from opensessions.aws import table
+from opensessions.aws import apart, table
 from opensessions.aws.batches import batch_get
 from opensessions.aws.commit import Commit
-from opensessions.aws.transactions import transact
-from opensessions.errors import NotFound, StoreError
+from opensessions.aws.transactions import check_bounds, transact
+from opensessions.errors import NotFound, OpenSessionsError, StoreError
 from opensessions.events import InboxItem, inbox_item
 from opensessions.models import NOTHING, AgentConfig, Changes, Claim, Event, Message, Page, Session
 
@@ -62,8 +62,27 @@ class DynamoStore:
         saved = commits.checked(before, after, changes)
         token = str(uuid.uuid4())
         commit = Commit(self._table, token, before, saved, changes, max_live, self._clock())
-        transact(self._client, commit.writes(), token, lambda: self._last_commit(saved.id) == token)
+        writes, bodies = commit.writes(), commit.bodies()
+        check_bounds(writes)
+        for body in bodies:
+            self._client.put_item(TableName=self._table, Item=body)
+        try:
+            transact(self._client, writes, token, lambda: self._last_commit(saved.id) == token)
+        except OpenSessionsError:
+            self._withdraw(bodies)
+            raise
         return saved
+
+    def _withdraw(self, bodies: Sequence[dict[str, Any]]) -> None:
+        """Delete bodies of a commit that was refused, unless it was written nevertheless, by a try whose
+        answer was lost.
+        """
+        for body in bodies:
+            pk, sk = body["pk"]["S"], body["sk"]["S"]
+            batch_sk, _, token = sk.rpartition("#")
+            named = self._item(pk, batch_sk)
+            if named is None or named.get("apart") != token:
+                self._client.delete_item(TableName=self._table, Key=table.attributes({"pk": pk, "sk": sk}))
 
     def _last_commit(self, session_id: str) -> str | None:
         head = self._item(table.session_pk(session_id), "HEAD")
@@ -133,13 +152,13 @@ class DynamoStore:
     def events(self, session_id: str, after: int, limit: int) -> list[Event]:
         pk = table.session_pk(session_id)
         batches = self._range(pk, table.event_sk(after + 1), "EV#~", min(limit, _FIRST_PAGE))
-        stored = (event for batch in batches for event in _events(batch) if event.seq > after)
+        stored = (event for batch in apart.whole(batches) for event in _events(batch) if event.seq > after)
         return list(islice(stored, limit))
 
     def latest_events(self, session_id: str, limit: int) -> list[Event]:
         pk = table.session_pk(session_id)
         batches = self._range(pk, "EV#", "EV#~", min(limit, _FIRST_PAGE), newest_first=True)
-        stored = (event for batch in batches for event in reversed(_events(batch)))
+        stored = (event for batch in apart.whole(batches) for event in reversed(_events(batch)))
         return list(islice(stored, limit))[::-1]
 
     def messages(self, session_id: str, limit: int) -> list[Message]:

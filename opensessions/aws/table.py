@@ -2,6 +2,7 @@
 
     pk                                   sk
     SESSION#id                           META | HEAD | CONFIG | EV#<last seq> | MSG#<rev>#<place>
+                                         EV#<last seq>#<commit> (the body of a large batch, see `apart`)
     SANDBOX#id                           META | IN#<number>
     KEY#<sha256>                         META
     IDEMP#account#<sha256 of the key>    META

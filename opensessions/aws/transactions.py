@@ -52,10 +52,9 @@ def transact(
     whether it has been written: asked when a condition fails, which an earlier try of ours whose answer was
     lost may be the cause of.
 
-    Raises the refusal of the first write whose condition does not hold, TooLarge before anything is sent,
-    and what DynamoDB answered last when it stays out of reach.
+    Raises the refusal of the first write whose condition does not hold, and what DynamoDB answered last when
+    it stays out of reach.
     """
-    _check_bounds(writes)
     deadline = time.monotonic() + PATIENCE
     pause = 0.02
     while True:
@@ -77,7 +76,8 @@ def transact(
         pause = min(2 * pause, 1.0)
 
 
-def _check_bounds(writes: Sequence[Write]) -> None:
+def check_bounds(writes: Sequence[Write]) -> None:
+    """Raises TooLarge for what is more than one transaction."""
     if len(writes) > MOST_ITEMS:
         raise TooLarge(f"{len(writes)} items are to be written at once; {MOST_ITEMS} is the most.")
     size = sum(write.size for write in writes)
