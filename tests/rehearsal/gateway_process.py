@@ -30,7 +30,7 @@ def environment(deployment: Deployment) -> dict[str, str]:
     told = {each["name"]: each["value"] for each in container["environment"]}
     role = emulator.tell("/credentials", role=definition["taskRoleArn"], name=CONTAINER)
     places = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
-    return told | role | {place: emulator.environment[place] for place in places}
+    return {**told, **role} | {place: emulator.environment[place] for place in places}
 
 
 class GatewayProcess:

@@ -1,13 +1,17 @@
 """The whole: the stack deployed to the emulator, two gateways, the demo model, and the front before it."""
 
+import json
 import secrets
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil  # type: ignore[import-untyped]
 
+from opensessions.aws.dynamodb import DynamoStore
 from opensessions.local.demo_model.app import create_demo_model
 from tests.e2e.target import Target, until
 from tests.rehearsal.deployment import PREVIEWS, STACK, Deployment
@@ -72,15 +76,44 @@ class Rehearsal(Target):
         files = [self.emulator.log, *(each.log for each in self.gateways)]
         return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
 
-    def function(self, output: str) -> str:
-        """The name of a function that the stack's outputs name."""
-        return self.deployment.outputs[output]
-
     def sweep(self) -> None:
         """What the schedule does every minute."""
         name = self.deployment.outputs["SweepFunction"]
         answer = self.emulator.client("lambda").invoke(FunctionName=name)
         assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def running(self, session: dict[str, Any]) -> list[str]:
+        """The tasks that run for a session, by ECS's own word and by the processes that there are."""
+        cluster, sandbox = self.deployment.outputs["ClusterName"], session["sandboxId"]
+        tasks = self.emulator.client("ecs").list_tasks(cluster=cluster, startedBy=sandbox)["taskArns"]
+        here = [each["address"] for each in self.emulator.sandboxes() if each["sandbox"] == sandbox]
+        return [*tasks, *here]
+
+    def queued(self, message: dict[str, Any]) -> None:
+        """Put a message on the tasks queue and wait until it has been read."""
+        sqs, url = self.emulator.client("sqs"), self.deployment.outputs["TasksQueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(message))
+        until(lambda: self._waiting(url) == 0)
+
+    def dead_letters(self) -> int:
+        sqs, url = self.emulator.client("sqs"), self.deployment.outputs["TasksQueueUrl"]
+        policy = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]
+        name = json.loads(policy["RedrivePolicy"])["deadLetterTargetArn"].rsplit(":", 1)[-1]
+        return self._waiting(sqs.get_queue_url(QueueName=name)["QueueUrl"])
+
+    def _waiting(self, url: str) -> int:
+        """Messages that wait or are being read."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        sqs = self.emulator.client("sqs")
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    def is_due(self, session: dict[str, Any]) -> None:
+        """Let the time of a session's next look be now, instead of waiting for it."""
+        store = DynamoStore(self.deployment.outputs["TableName"], self.emulator.client("dynamodb"))
+        found = store.get(session["id"])
+        assert found is not None
+        store.commit(found, found.model_copy(update={"due_at": datetime.now(UTC)}))
 
     def stop(self) -> None:
         """End it, and fail if anything goes on by itself."""

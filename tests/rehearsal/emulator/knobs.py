@@ -7,13 +7,14 @@ from threading import Lock
 @dataclass
 class Knobs:
     """`capacity`, `quota`: RunTask is refused for the lack of it. `lost_events`: a task's STOPPED event goes
-    nowhere. `throttled`: a write to a table is refused.
+    nowhere. `throttled`: a write to a table is refused. `hurried`: a delayed message comes after a second.
     """
 
     capacity: int = 0
     quota: int = 0
     lost_events: int = 0
     throttled: int = 0
+    hurried: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def turn(self, **settings: int) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from opensessions.local.walls.furnishing import Places
-from tests.rehearsal.emulator import functions, resources, roles, symbols, tasks, throttles
+from tests.rehearsal.emulator import functions, resources, roles, stores, symbols, tasks
 from tests.rehearsal.emulator.control import Control
 from tests.rehearsal.emulator.knobs import Knobs
 from tests.rehearsal.emulator.processes import Docker
@@ -26,7 +26,7 @@ def main() -> None:
     resources.install()
     roles.install()
     tasks.install(knobs, docker)
-    throttles.install(knobs)
+    stores.install(knobs)
     functions.install(folder)
     Control(port, knobs, docker)
     try:

@@ -29,6 +29,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "_resolve_cluster_name", "_resolve_task", "_run_task", "_sanitize", "_stop_task", "_tasks",
     ),
     "services.eventbridge": ("_put_events",),
+    "services.sqs": ("_act_send_message",),
     "services.sts": ("register_session",),
 }  # fmt: skip
 

@@ -1,11 +1,11 @@
-"""A table that is written to too fast, for as many writes as the knob says."""
+"""A table that is written to too fast, and a queue whose delays are short, as the knobs say."""
 
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.rehearsal.emulator.knobs import Knobs
-from tests.rehearsal.emulator.symbols import get
+from tests.rehearsal.emulator.symbols import get, wrap
 
 _SINGLE = ("PutItem", "UpdateItem", "DeleteItem")
 _WORDS = "Throughput exceeds the current capacity of your table or index."
@@ -15,6 +15,7 @@ _TYPE = "com.amazonaws.dynamodb.v20120810#"
 def install(knobs: Knobs) -> None:
     handlers = get("app.SERVICE_HANDLERS")
     handlers["dynamodb"] = _throttled(handlers["dynamodb"], knobs)
+    wrap("services.sqs._act_send_message")(lambda send: _hurried(send, knobs))
 
 
 def _throttled(original: Callable[..., Awaitable[Any]], knobs: Knobs) -> Callable[..., Awaitable[Any]]:
@@ -27,6 +28,15 @@ def _throttled(original: Callable[..., Awaitable[Any]], knobs: Knobs) -> Callabl
         return await original(method, path, headers, body, params)
 
     return handle
+
+
+def _hurried(send: Callable[..., Any], knobs: Knobs) -> Callable[..., Any]:
+    def sent(data: dict[str, Any], url: str) -> Any:
+        if int(data.get("DelaySeconds") or 0) > 1 and knobs.take("hurried"):
+            data = {**data, "DelaySeconds": 1}
+        return send(data, url)
+
+    return sent
 
 
 def _cancelled(items: int) -> dict[str, Any]:

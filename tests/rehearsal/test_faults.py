@@ -1,0 +1,159 @@
+"""What breaks between the parts, and what a caller sees of it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.target import until
+from tests.rehearsal.rehearsal import Rehearsal
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(server: Rehearsal) -> Iterator[None]:
+    yield
+    server.emulator.tell("/knobs", capacity=0, quota=0, lost_events=0, throttled=0, hurried=0)
+
+
+def busy(server: Rehearsal) -> dict[str, Any]:
+    """A session whose agent works, and will for long."""
+    session = server.create("sleep 600")
+    server.events(session, "assistant")
+    return session
+
+
+def failed(server: Rehearsal, session: dict[str, Any], seconds: float = 10) -> dict[str, Any]:
+    """The error event of a session that fails in time, with nothing of it left."""
+    until(lambda: server.get(session)["status"] == "error", seconds)
+    until(lambda: server.running(session) == [])
+    errors = [event for event in server.get(session)["events"] if event["type"] == "error"]
+    return dict(errors[-1])
+
+
+def gapless(server: Rehearsal, session: dict[str, Any]) -> list[dict[str, Any]]:
+    """The session's events, each of which is there once."""
+    told = server.http.get(f"/v1/sessions/{session['id']}/events/page", params={"limit": "1000"}).json()[
+        "data"
+    ]
+    assert [event["seq"] for event in told] == list(range(1, len(told) + 1))
+    calls = [b["id"] for e in told if e["type"] == "assistant" for b in e["message"]["content"] if "id" in b]
+    assert len(calls) == len(set(calls))
+    return list(told)
+
+
+def test_a_task_that_is_killed(server: Rehearsal) -> None:
+    session = busy(server)
+    server.emulator.tell("/kill", sandbox=session["sandboxId"])
+    assert "status 137" in failed(server, session)["message"]
+    server.turn(session, "run: echo back again")
+    assert "back again" in json.dumps(gapless(server, session))
+    server.delete(session)
+
+
+def test_a_task_that_is_killed_and_nobody_says_so(server: Rehearsal) -> None:
+    session = busy(server)
+    server.emulator.tell("/knobs", lost_events=1)
+    server.emulator.tell("/kill", sandbox=session["sandboxId"])
+    until(lambda: server.running(session) == [])
+    assert server.get(session)["status"] == "running"
+    server.is_due(session)
+    server.sweep()
+    assert "gone" in failed(server, session)["message"]
+    server.delete(session)
+
+
+def test_there_is_no_capacity_three_times(server: Rehearsal) -> None:
+    server.emulator.tell("/knobs", capacity=3, hurried=3)
+    session = server.create("say 3 words")
+    server.turn(session, seconds=90)
+    warnings = [event["message"] for event in gapless(server, session) if event["type"] == "error"]
+    assert len(warnings) == 3 and all("tried again" in warning for warning in warnings), warnings
+    server.delete(session)
+
+
+def test_the_callback_is_throttled(server: Rehearsal) -> None:
+    functions = server.emulator.client("lambda")
+    name = server.deployment.outputs["CallbackFunction"]
+    session = server.create()
+    server.events(session, "turn_started")
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    try:
+        refused = functions.invoke(FunctionName=name, InvocationType="DryRun")["StatusCode"]
+        assert refused == 204
+        seen = server.get(session)["lastSeq"]
+        until(lambda: throttled(server, name))
+    finally:
+        functions.delete_function_concurrency(FunctionName=name)
+    events = server.events(session, "turn_complete", after=seen)
+    assert events[-1]["reason"] == "completed"
+    kinds = [event["type"] for event in gapless(server, session)]
+    for once in ("sandbox_ready", "configured", "ready", "turn_started", "result", "turn_complete"):
+        assert kinds.count(once) == 1, kinds
+    server.delete(session)
+
+
+def throttled(server: Rehearsal, name: str) -> bool:
+    functions = server.emulator.client("lambda")
+    try:
+        functions.invoke(FunctionName=name, Payload=b"{}")
+    except functions.exceptions.TooManyRequestsException:
+        return True
+    return False
+
+
+def test_changes_of_a_task_come_twice_and_out_of_order(server: Rehearsal) -> None:
+    session = busy(server)
+    server.emulator.tell("/kill", sandbox=session["sandboxId"])
+    failed(server, session)
+    server.send(session, "sleep 600")
+    until(lambda: server.running(session))
+    first, second = (change(server, session, launch) for launch in (1, 2))
+    running = {**second, "detail": {**second["detail"], "lastStatus": "RUNNING", "version": 3}}
+    for message in (first, running, first):
+        server.queued(message)
+    assert server.get(session)["status"] == "running"
+    for message in (second, running, second, first):
+        server.queued(message)
+    errors = [event for event in gapless(server, session) if event["type"] == "error"]
+    assert server.get(session)["status"] == "error"
+    assert ["status 137" in event["message"] for event in errors] == [True, True]
+    server.delete(session)
+    assert server.dead_letters() == 0
+
+
+def change(server: Rehearsal, session: dict[str, Any], launch: int) -> dict[str, Any]:
+    """The event that ECS sends when the task of a launch was killed, as EventBridge wraps it."""
+    cluster, arn = server.deployment.outputs["ClusterName"], "arn:aws:ecs:us-east-1:000000000000:"
+    detail = {
+        "clusterArn": f"{arn}cluster/{cluster}",
+        "taskArn": f"{arn}task/{cluster}/{launch:032x}",
+        "startedBy": session["sandboxId"],
+        "group": f"launch:{launch}",
+        "lastStatus": "STOPPED",
+        "desiredStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+        "containers": [{"name": "sandbox", "exitCode": 137, "lastStatus": "STOPPED"}],
+        "version": 6,
+    }
+    return {
+        "version": "0",
+        "id": "6f2e0d2a-0000-0000-0000-000000000000",
+        "source": "aws.ecs",
+        "detail-type": "ECS Task State Change",
+        "account": "000000000000",
+        "region": "us-east-1",
+        "detail": detail,
+    }
+
+
+def test_the_table_throttles(server: Rehearsal) -> None:
+    session = server.create()
+    server.events(session, "turn_started")
+    server.emulator.tell("/knobs", throttled=20)
+    server.events(session, "turn_complete", after=session["lastSeq"])
+    kinds = [event["type"] for event in gapless(server, session)]
+    assert kinds.count("turn_complete") == 1
+    server.delete(session)
