@@ -3,14 +3,11 @@
 import asyncio
 import contextlib
 import logging
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -20,6 +17,7 @@ from gateway.listeners import Listeners, front, unix_socket
 from opensessions.errors import LaunchFailed
 from opensessions.local.announcement import announcement
 from opensessions.local.demo_model import demo_model
+from opensessions.local.run_folder import run_folder
 from opensessions.local.settings import Settings, SettingsError, claim, from_environment
 from opensessions.local.wiring import Sockets, System
 
@@ -30,14 +28,16 @@ SWEEP_SECONDS = 5.0
 RECHECK_SECONDS = 5.0
 
 
-async def serve(
-    settings: Settings, run: Path, stop: asyncio.Event, wire: Callable[..., System] = System
-) -> None:
-    """Serve until `stop` is set, then end every sandbox. `run` is an empty folder that nobody else can enter.
+async def serve(settings: Settings, stop: asyncio.Event, wire: Callable[..., System] = System) -> None:
+    """Serve until `stop` is set, then end every sandbox.
 
     Raises SettingsError and LaunchFailed when it cannot start.
     """
-    with claim(settings.data_dir), contextlib.closing(_public_socket(settings.port)) as public:
+    with (
+        claim(settings.data_dir),
+        contextlib.closing(_public_socket(settings.port)) as public,
+        run_folder(settings.data_dir) as run,
+    ):
         sockets, port = Sockets(run), public.getsockname()[1]
         listeners, system = Listeners(), wire(settings, sockets, port)
         try:
@@ -97,12 +97,7 @@ async def _main() -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    settings = from_environment()
-    run = Path(tempfile.mkdtemp(prefix="opensessions-"))
-    try:
-        await serve(settings, run, stop)
-    finally:
-        shutil.rmtree(run, ignore_errors=True)
+    await serve(from_environment(), stop)
 
 
 def main() -> int:

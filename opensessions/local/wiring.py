@@ -70,6 +70,7 @@ class System:
     ) -> None:
         master = kept_secret(settings.data_dir / "master.key", lambda: secrets.token_hex(32))
         self.api_key = settings.api_key or kept_secret(settings.data_dir / "api.key", tokens.api_key)
+        self.sockets = sockets
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
         self.store = SqliteStore(settings.data_dir / "sessions.db")
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)

@@ -5,10 +5,7 @@ back.
 import asyncio
 import os
 import random
-import secrets
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -50,22 +47,12 @@ def made() -> list[Faulty]:
     return []
 
 
-@pytest.fixture
-def run() -> Iterator[Path]:
-    folder = Path(f"/tmp/os-{secrets.token_hex(4)}")
-    folder.mkdir(mode=0o700)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_the_callback_is_away_and_nothing_is_lost_or_told_twice(
-    tmp_path: Path, run: Path, made: list[Faulty]
-) -> None:
+def test_the_callback_is_away_and_nothing_is_lost_or_told_twice(tmp_path: Path, made: list[Faulty]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_away(tmp_path, run, made))
+        runner.run(_away(tmp_path, made))
 
 
-async def _away(tmp_path: Path, run: Path, made: list[Faulty]) -> None:
+async def _away(tmp_path: Path, made: list[Faulty]) -> None:
     systems: list[System] = []
 
     def wire(*args: object) -> System:
@@ -80,8 +67,8 @@ async def _away(tmp_path: Path, run: Path, made: list[Faulty]) -> None:
         asyncio.Event(),
         from_environment({"PORT": "0", "OPENSESSIONS_DATA_DIR": str(tmp_path / "data")}),
     )
-    serving = asyncio.create_task(serve(settings, run, stop, wire))
-    while not (systems and systems[0].runtime and (run / "gateway.sock").exists()):
+    serving = asyncio.create_task(serve(settings, stop, wire))
+    while not (systems and systems[0].runtime and systems[0].sockets.gateway.exists()):
         await asyncio.sleep(0.01)
         assert not serving.done(), await serving
     store, service = systems[0].store, systems[0].service

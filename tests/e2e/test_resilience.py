@@ -30,10 +30,13 @@ def test_kill_9_in_the_middle_of_a_turn(fresh: Server) -> None:
     before = fresh.events(session, "assistant")
     processes = family(fresh)
     assert processes
+    sockets = Path((fresh.data / "data" / "run").read_text())
+    assert sockets.is_dir()
     fresh.stop(signal.SIGKILL)
     until(lambda: gone(processes), 2)
 
     fresh.start()
+    assert not sockets.exists()
     failed = until(lambda: (now := fresh.get(session))["status"] == "error" and now)
     after = fresh.events(session, "error")
     assert after[: len(before)] == before
