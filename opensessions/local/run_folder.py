@@ -1,4 +1,4 @@
-"""Where the sockets of a running server lie: not in its data directory, whose path may be too long for that."""
+"""Where the sockets of a running server lie: the path of a data directory may be too long for that."""
 
 import os
 import secrets
