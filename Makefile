@@ -36,10 +36,13 @@ test-dynamodb: .venv/dev ## The store's contract on Amazon's own DynamoDB Local,
 test-infra: .venv/infra ## The stack: synthesised in every shape, and checked against rules
 	@$(BIN)/pytest -n 2 -m infra tests/infra
 
-test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The stack, deployed to an emulator on this machine and used
+test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The stack, deployed to an emulator here and used
 	@$(BIN)/pytest -m rehearsal tests/rehearsal
 
-test-images: .venv/dev ## The container images, built without Docker and run (root, on Debian)
+images: .venv/dev ## Both container images, built without Docker (as root, on Debian), and their sizes
+	@$(BIN)/python -m tests.images
+
+test-images: .venv/dev ## The images, tried: what is in them, and a turn of a sandbox
 	@$(BIN)/pytest -m images tests/images
 
 CDK = PATH="$(CURDIR)/$(BIN):$$PATH" JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 .cache/cdk/node_modules/.bin/cdk
@@ -56,16 +59,16 @@ deploy: synth ## Deploy into the AWS account of the environment, or update what 
 	@$(CDK) bootstrap --app cdk.out
 	@$(CDK) deploy --app cdk.out --all --require-approval never
 
-key: .venv/infra ## An API key for the deployed table: make key ACCOUNT=acme
-	@$(BIN)/python -m infra.ops key $(CHOSEN) --account $(ACCOUNT)
+key: .venv/infra ## An API key for the deployed table: make key ACCOUNT=acme (or REVOKE=<its SHA-256>)
+	@$(BIN)/python -m infra.ops key $(CHOSEN) $(if $(REVOKE),--revoke $(REVOKE),--account $(ACCOUNT))
 
 outputs: .venv/infra ## What the deployed stack is called and where it answers
-	@$(BIN)/python -m infra.ops outputs $(CHOSEN)
+	@$(BIN)/python -m infra.ops outputs $(CHOSEN) $(NAME)
 
 destroy: .venv/infra .cache/cdk/node_modules ## Take the deployment down; the table and the bucket are kept
 	@$(BIN)/python -m infra.ops destroy $(CHOSEN)
 
-bench: .venv/dev .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side measurements
+bench: .venv/infra .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side measurements
 	@$(BIN)/python -m bench
 
 lock: .venv/dev ## Pin all dependencies anew
