@@ -72,12 +72,13 @@ bench: .venv/infra .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side meas
 	@$(BIN)/python -m bench
 
 lock: .venv/dev ## Pin all dependencies anew
-	@for set in "local:pyproject.toml --extra local" "sandbox:pyproject.toml --extra sandbox" \
-		"functions:pyproject.toml --extra functions" "gateway:pyproject.toml --extra gateway" \
-		"dev:pyproject.toml --extra local --group dev" "infra:pyproject.toml --extra local --group dev --group infra" \
-		"rehearsal:--group rehearsal"; do \
+	@for set in "requirements/local:pyproject.toml --extra local" "requirements/sandbox:pyproject.toml --extra sandbox" \
+		"requirements/functions:pyproject.toml --extra functions" "requirements/gateway:pyproject.toml --extra gateway" \
+		"requirements/dev:pyproject.toml --extra local --group dev" \
+		"requirements/infra:pyproject.toml --extra local --group dev --group infra" \
+		"requirements/rehearsal:--group rehearsal" "sandbox_task/tools:--group tools"; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 $${set#*:} --output-file requirements/$${set%%:*}.txt || exit 1; done
+		--python-version 3.11 $${set#*:} --output-file $${set%%:*}.txt || exit 1; done
 
 clean: ## Remove what was made here; sessions and their files are kept
 	@rm -rf .venv .venv-sandbox .venv-rehearsal .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
