@@ -95,17 +95,59 @@ for number in range(9):
     assert "disk" in _last_error(attacker)
 
 
+def test_i34_empty_files(attacker: Inside, neighbour: Inside) -> None:
+    """Each takes an inode and no byte."""
+    program = """
+import json, os, time
+made = []
+for folder in ("/tmp/many", "/dev/shm/many", "/workspace/many"):
+    os.makedirs(folder, exist_ok=True)
+    made.append(0)
+    end = time.time() + 2
+    while time.time() < end:
+        os.close(os.open(f"{folder}/{made[-1]}", os.O_CREAT | os.O_WRONLY))
+        made[-1] += 1
+print(json.dumps(made))
+"""
+    with unimpressed(neighbour):
+        made = attacker.python(program)
+    assert min(made) > 1000, made
+    removed = attacker.run("rm -rf /tmp/many /dev/shm/many /workspace/many; echo works", 60)
+    assert removed == (0, "works\n")
+
+
+@pytest.mark.skipif(not SLOW, reason="takes minutes; OPENSESSIONS_SLOW_TESTS=1 runs it")
+@pytest.mark.timeout(600)
+def test_i34_a_million_files(attacker: Inside, neighbour: Inside) -> None:
+    program = """
+import itertools, os
+for number in itertools.count():
+    if number % 10000 == 0: os.makedirs(f"/workspace/{number}"); os.chdir(f"/workspace/{number}")
+    os.close(os.open(str(number), os.O_CREAT | os.O_WRONLY))
+"""
+    with unimpressed(neighbour):
+        attacker.run(f"cat >/tmp/many.py <<'END'\n{program}\nEND")
+        attacker.run("setsid python3 -I /tmp/many.py >/dev/null 2>&1 &")
+        until(lambda: attacker.status() == "error", 400, pause=1)
+    assert "files" in _last_error(attacker)
+    attacker.end()
+
+
 def _last_error(inside: Inside) -> str:
     last = inside.server.get(inside.session)["lastSeq"]
     events = inside.server.events(inside.session, "error", last - 1)
     return str(events[-1]["message"])
 
 
+@pytest.mark.timeout(300)
 def test_i42_a_flood_of_output_is_not_kept(inside: Inside) -> None:
+    """60 and 200 MB; OPENSESSIONS_SLOW_TESTS=1 makes each a gigabyte."""
+    output, told, seconds = ("1G", "1G", 100) if SLOW else ("60M", "200M", 3)
     before = len(inside.server.log())
     size = psutil.Process(inside.server.process.pid).memory_info().rss
-    inside.run("for fd in 1 2; do timeout 3 head -c 60M /dev/zero >/proc/1/fd/$fd; done", 30)
-    inside.bash("head -c 200M /dev/zero | tr '\\0' x")
+    flood = f"timeout {seconds} head -c {output} /dev/zero"
+    inside.run(f"for fd in 1 2; do {flood} >/proc/1/fd/$fd; done", 2 * seconds + 30)
+    inside.bash(f"head -c {told} /dev/zero | tr '\\0' x")
     assert len(inside.server.log()) - before < 1_000_000
     assert psutil.Process(inside.server.process.pid).memory_info().rss - size < 64 << 20
 
