@@ -17,7 +17,7 @@ Call = Callable[[Body], Any]
 class Control:
     """POST a JSON object to
 
-    - `/knobs` `{knob: times}` (see `Knobs`),
+    - `/knobs` `{knob: times}` (see `Knobs`) → how often each is still to act,
     - `/gateways` `{"gateways": [{port: [host, port]}]}`: where a sandbox's connections to the gateway go,
     - `/kill` `{"sandbox", "signal"}`: of the worker in a sandbox's container,
     - `/sandboxes` `{}` → `[{"sandbox", "address", "status", "said", "environment"}]`, all there ever were,
@@ -36,8 +36,9 @@ class Control:
         server = ThreadingHTTPServer(("127.0.0.1", port), _handler(calls))
         threading.Thread(target=server.serve_forever, name="control", daemon=True).start()
 
-    def _turn(self, body: Body) -> None:
+    def _turn(self, body: Body) -> dict[str, int]:
         self._knobs.turn(**body)
+        return self._knobs.left()
 
     def _lead(self, body: Body) -> None:
         self._docker.ways.gateways = [

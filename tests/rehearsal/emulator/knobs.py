@@ -19,11 +19,13 @@ class Knobs:
 
     def turn(self, **settings: int) -> None:
         """Raises KeyError for a knob that there is not."""
-        known = {each.name for each in fields(self)} - {"_lock"}
         for name, value in settings.items():
-            if name not in known:
+            if name not in self.left():
                 raise KeyError(name)
             setattr(self, name, int(value))
+
+    def left(self) -> dict[str, int]:
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "_lock"}
 
     def take(self, name: str) -> bool:
         """Whether this time is one of those."""
