@@ -111,7 +111,7 @@ print(json.dumps(made))
 """
     with unimpressed(neighbour):
         made = attacker.python(program)
-    assert min(made) > 1000, made
+    assert min(made) > 100, made
     removed = attacker.run("rm -rf /tmp/many /dev/shm/many /workspace/many; echo works", 60)
     assert removed == (0, "works\n")
 
