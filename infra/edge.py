@@ -75,7 +75,6 @@ class Edge(Construct):
             self,
             "Distribution",
             comment="opensessions: previews on trial",
-            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
             default_behavior=cloudfront.BehaviorOptions(
                 origin=origin,
                 allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
@@ -85,6 +84,7 @@ class Edge(Construct):
                 compress=False,
             ),
         )
+        self._network.before(distribution)
         self.preview_url = f"https://{distribution.distribution_domain_name}/~/{{sandbox}}-p{{port}}/"
 
     def _cloudfront_addresses(self) -> str:

@@ -38,6 +38,7 @@ class Gateway(Construct):
         self._context, self._network = context, network
         self.definition = self._task(images, secrets)
         self.service = self._service(cluster)
+        network.before(self.service)
         images.before(self.service)
         self.balancer = self._balancer()
         self._allow(cluster, secrets)

@@ -31,7 +31,7 @@ class Images(Construct):
     gateway's is `example.com/opensessions-gateway:1.0`. From a private ECR the tasks may then pull.
     """
 
-    def __init__(self, scope: Construct, how: str) -> None:
+    def __init__(self, scope: Construct, how: str, isolated: bool) -> None:
         super().__init__(scope, "Images")
         self._built_by: cdk.CustomResource | None = None
         if how == "build":
@@ -40,11 +40,17 @@ class Images(Construct):
             self.gateway, self.sandbox = (self._asset(name) for name in DOCKERFILES)
         else:
             self.gateway, self.sandbox = (self._found(name, _uri(how, name)) for name in DOCKERFILES)
+            if isolated and not _ECR.fullmatch(_uri(how, "sandbox")):
+                self._warn(how)
 
     def before(self, part: Construct) -> None:
         """Let the deployment have the images before this part, which runs them."""
         if self._built_by:
             part.node.add_dependency(self._built_by)
+
+    def _warn(self, uri: str) -> None:
+        told = f"images={uri}: with network=isolated, sandboxes can pull from a private ECR of their region."
+        cdk.Annotations.of(self).add_warning_v2("opensessions:images", told)
 
     def _found(self, name: str, uri: str) -> ecs.ContainerImage:
         if not (ours := _ECR.fullmatch(uri)):

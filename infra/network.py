@@ -52,13 +52,19 @@ class Network(Construct):
         self.gateway.add_ingress_rule(self.gateway, ec2.Port.tcp(SANDBOX_SIDE), "peers")
         self.sandbox.add_ingress_rule(self.gateway, ec2.Port.tcp(DOOR), "the door")
         chosen = self.vpc.select_subnets(subnet_group_name="private" if context.isolated else "public")
-        self.sandbox_subnets = chosen.subnet_ids if context.standard else chosen.subnet_ids[:1]
+        one_zone = context.isolated and not context.standard  # where the one endpoint is
+        self.sandbox_subnets = chosen.subnet_ids[:1] if one_zone else chosen.subnet_ids
         if context.isolated:
             self._pulls(context, chosen.subnets)
             self._names(context)
         else:
             self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "network=open")
             self.sandbox.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(80), "network=open")
+
+    def before(self, part: Construct) -> None:
+        """Let the deployment have the way to the internet before this part, which needs it at once."""
+        for subnet in self.vpc.public_subnets:
+            part.node.add_dependency(subnet.internet_connectivity_established)
 
     def _pulls(self, context: Context, subnets: list[ec2.ISubnet]) -> None:
         """The endpoints that an image is pulled through, good for nothing else."""

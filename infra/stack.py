@@ -28,7 +28,7 @@ class Opensessions(cdk.Stack):
             scope, context.stack, description="opensessions: sessions of coding agents, with previews"
         )
         table, bucket = Table(self, context.table_name), Bucket(self, context.retention_days)
-        secrets, images = Secrets(self, context.model), Images(self, context.images)
+        secrets, images = Secrets(self, context.model), Images(self, context.images, context.isolated)
         network = Network(self, context)
         cluster = ecs.Cluster(
             self, "Cluster", vpc=network.vpc, container_insights_v2=ecs.ContainerInsights.DISABLED

@@ -42,7 +42,7 @@ def test_a_function_can_read_its_settings(name: str) -> None:
         assert settings.cluster(variables).task_definition.endswith("opensessionsSandboxTask57DF64AB")
 
 
-@pytest.mark.parametrize(("network", "public", "zones"), [("isolated", False, 1), ("open", True, 1)])
+@pytest.mark.parametrize(("network", "public", "zones"), [("isolated", False, 1), ("open", True, 2)])
 def test_sandboxes_are_put_where_the_network_has_a_place_for_them(
     network: str, public: bool, zones: int
 ) -> None:
