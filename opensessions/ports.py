@@ -28,8 +28,8 @@ class SessionStore(Protocol):
         """Write `after` and everything in `changes`, all or nothing, if the session is still as `before` was.
 
         `before` None creates the session. Returns `after` with its head's `rev` raised by one. A commit
-        that only appends events touches the head and one item for the batch, nothing else: no index, no
-        other item.
+        that only appends events touches the head and what holds the batch, nothing else: no index, no other
+        item.
 
         Events continue `before.head.last_seq` without a gap, and inbox items `before.head.inbox_seq`; the
         caller has put the new ends into `after.head`. When the session's sandbox goes from not live to
