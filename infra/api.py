@@ -11,7 +11,6 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
@@ -19,6 +18,7 @@ from constructs import Construct
 from infra.context import Context
 from infra.edge import Edge
 from infra.gateway import Gateway
+from infra.logs import month_of_logs
 from infra.network import Network, closed_group
 
 STAGE = "prod"
@@ -62,9 +62,7 @@ class Api(Construct):
             self._named(context)
 
     def _rest(self) -> apigateway.RestApi:
-        log = logs.LogGroup(
-            self, "Access", retention=logs.RetentionDays.ONE_MONTH, removal_policy=cdk.RemovalPolicy.DESTROY
-        )
+        log = month_of_logs(self, "Access")
         return apigateway.RestApi(
             self,
             "Rest",

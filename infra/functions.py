@@ -7,12 +7,12 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import bundle
 from infra.bucket import Bucket
+from infra.logs import month_of_logs
 from infra.sandbox import Sandbox, allow_stopping
 from infra.table import READ, WRITE, Table
 
@@ -41,24 +41,8 @@ class Functions(Construct):
         self.callback = self._function("callback", code, storage)
         self.task_state = self._function("task_state", code, {**storage, **placing})
         self.sweep = self._function("sweep", code, {**storage, **placing})
-        for function in (self.api, self.callback, self.task_state, self.sweep):
-            table.grant(function, *READ, *WRITE)
-        table.grant(self.api, "dynamodb:BatchGetItem")
-        for lister in (self.api, self.sweep):
-            table.grant_listing(lister)
-        self.callback.add_to_role_policy(
-            iam.PolicyStatement(
-                actions=["s3:PutObject"], resources=[bucket.bucket.arn_for_objects("sessions/*")]
-            )
-        )
-        for launcher in (self.api, self.task_state):
-            sandbox.allow_launching(launcher, cluster)
-            launcher.add_to_role_policy(
-                iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.tasks.queue_arn])
-            )
-        for stopper in (self.api, self.task_state):
-            allow_stopping(stopper, cluster)
-        allow_stopping(self.sweep, cluster, "ecs:DescribeTasks")
+        self._let_store(table, bucket)
+        self._let_run(cluster, sandbox)
         self._listen(cluster)
         events.Rule(
             self,
@@ -67,13 +51,27 @@ class Functions(Construct):
             targets=[targets.LambdaFunction(self.sweep, retry_attempts=0)],
         )
 
+    def _let_store(self, table: Table, bucket: Bucket) -> None:
+        for function in (self.api, self.callback, self.task_state, self.sweep):
+            table.grant(function, *READ, *WRITE)
+        table.grant(self.api, "dynamodb:BatchGetItem")
+        for lister in (self.api, self.sweep):
+            table.grant_listing(lister)
+        objects = bucket.bucket.arn_for_objects("sessions/*")
+        self.callback.add_to_role_policy(iam.PolicyStatement(actions=["s3:PutObject"], resources=[objects]))
+
+    def _let_run(self, cluster: ecs.Cluster, sandbox: Sandbox) -> None:
+        for launcher in (self.api, self.task_state):
+            sandbox.allow_launching(launcher, cluster)
+            launcher.add_to_role_policy(
+                iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.tasks.queue_arn])
+            )
+        for stopper in (self.api, self.task_state):
+            allow_stopping(stopper, cluster)
+        allow_stopping(self.sweep, cluster, "ecs:DescribeTasks")
+
     def _function(self, name: str, code: lambda_.Code, environment: dict[str, str]) -> lambda_.Function:
-        log = logs.LogGroup(
-            self,
-            f"{name}_logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=cdk.RemovalPolicy.DESTROY,
-        )
+        log = month_of_logs(self, f"{name}_logs")
         role = iam.Role(self, f"{name}_role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         log.grant_write(role)
         return lambda_.Function(

@@ -5,12 +5,12 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_servicediscovery as discovery
 from constructs import Construct
 
 from infra.context import Context
 from infra.images import Images
+from infra.logs import month_of_logs
 from infra.network import CIDR, DOOR, EGRESS, NAMESPACE, PUBLIC, SANDBOX_SIDE, Network
 from infra.secrets import Secrets
 
@@ -64,48 +64,45 @@ class Gateway(Construct):
                 operating_system_family=ecs.OperatingSystemFamily.LINUX,
             ),
         )
+        definition.add_volume(name="tmp")
+        self._container = self._run(definition, images.gateway, self._environment(secrets))
+        return definition
+
+    def _run(
+        self, definition: ecs.FargateTaskDefinition, image: ecs.ContainerImage, environment: dict[str, str]
+    ) -> ecs.ContainerDefinition:
         container = definition.add_container(
             NAME,
-            image=images.gateway,
+            image=image,
             readonly_root_filesystem=True,
             user="1000:1000",
             stop_timeout=cdk.Duration.seconds(120),
-            environment={
-                "PEERS": f"gateway.{NAMESPACE}",
-                "DOOR_PORT": str(DOOR),
-                "VPC_CIDR": CIDR,
-                "MODEL": self._context.model,
-                "MASTER_KEY_SECRET": secrets.master_key.secret_arn,
-                **({"MODEL_SECRET": secrets.model_key.secret_arn} if secrets.model_key else {}),
-                "PREVIEWS": self._context.previews,
-                **self._chosen(),
-            },
+            environment=environment,
             port_mappings=[ecs.PortMapping(container_port=port) for port in (PUBLIC, SANDBOX_SIDE, EGRESS)],
-            logging=ecs.LogDrivers.aws_logs(
-                stream_prefix=NAME,
-                log_group=logs.LogGroup(
-                    self,
-                    "Logs",
-                    retention=logs.RetentionDays.ONE_MONTH,
-                    removal_policy=cdk.RemovalPolicy.DESTROY,
-                ),
-            ),
+            logging=ecs.LogDrivers.aws_logs(stream_prefix=NAME, log_group=month_of_logs(self, "Logs")),
         )
-        self._container = container
-        definition.add_volume(name="tmp")
         container.add_mount_points(
             ecs.MountPoint(container_path="/tmp", read_only=False, source_volume="tmp")
         )
-        return definition
+        return container
 
-    def _chosen(self) -> dict[str, str]:
-        """The variables that are there only when something was chosen."""
-        context = self._context
+    def _environment(self, secrets: Secrets) -> dict[str, str]:
+        """What is known by now; `tell` adds the rest. Some variables are there only when chosen."""
+        context, model_key = self._context, secrets.model_key
+        always = {
+            "PEERS": f"gateway.{NAMESPACE}",
+            "DOOR_PORT": str(DOOR),
+            "VPC_CIDR": CIDR,
+            "MODEL": context.model,
+            "MASTER_KEY_SECRET": secrets.master_key.secret_arn,
+            "PREVIEWS": context.previews,
+        }
         chosen = {
+            "MODEL_SECRET": model_key.secret_arn if model_key else None,
             "EGRESS_ALLOW": context.egress_allow,
             "DNS_SERVERS": RESOLVERS if context.isolated else None,
         }
-        return {name: value for name, value in chosen.items() if value is not None}
+        return {**always, **{name: value for name, value in chosen.items() if value is not None}}
 
     def _service(self, cluster: ecs.Cluster) -> ecs.FargateService:
         namespace = discovery.PrivateDnsNamespace(self, "Names", name=NAMESPACE, vpc=self._network.vpc)

@@ -10,10 +10,11 @@ from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import custom_resources as cr
 from constructs import Construct
+
+from infra.logs import month_of_logs
 
 REPOSITORY = Path(__file__).parents[1]
 DOCKERFILES = {"gateway": "gateway/Dockerfile", "sandbox": "sandbox_task/Dockerfile"}
@@ -115,14 +116,7 @@ class Images(Construct):
                 {"version": "0.2", "phases": {"build": {"commands": [login, *builds]}}}
             ),
             logging=codebuild.LoggingOptions(
-                cloud_watch=codebuild.CloudWatchLoggingOptions(
-                    log_group=logs.LogGroup(
-                        self,
-                        "Logs",
-                        retention=logs.RetentionDays.ONE_MONTH,
-                        removal_policy=cdk.RemovalPolicy.DESTROY,
-                    )
-                )
+                cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=month_of_logs(self, "Logs"))
             ),
         )
         repository.grant_pull_push(project)
@@ -141,12 +135,7 @@ class Images(Construct):
                 code=lambda_.Code.from_asset(str(Path(__file__).parent / "on_deploy")),
                 timeout=cdk.Duration.seconds(30),
                 environment={"PROJECT": project.project_name},
-                log_group=logs.LogGroup(
-                    self,
-                    f"{name}_logs",
-                    retention=logs.RetentionDays.ONE_MONTH,
-                    removal_policy=cdk.RemovalPolicy.DESTROY,
-                ),
+                log_group=month_of_logs(self, f"{name}_logs"),
             )
             made.add_to_role_policy(iam.PolicyStatement(actions=[action], resources=[project.project_arn]))
             return made
