@@ -41,9 +41,10 @@ def main(paths: Paths = Paths()) -> None:  # noqa: B008
     _keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Worker(given, paths).run())
-    # Threads that wait for the agent's program, or that still import it, must not hold up the end.
-    sys.stderr.flush()
-    os._exit(0)
+        # The runner would wait for threads that import the agent, and for its client to part from a program
+        # that was killed.
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class Worker:

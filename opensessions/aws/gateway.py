@@ -12,13 +12,14 @@ from gateway.assembly import Behind, Gateway, Manners
 from gateway.egress_policy import EgressPolicy
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
-from gateway.previews import Previews
+from gateway.previews import NoPreviews, Previews
 from gateway.resolver import PublicResolver, SystemResolver
 from gateway.trial import TrialPreviews
 from opensessions.aws.doors import Doors
 from opensessions.aws.gateway_settings import GatewaySettings
 from opensessions.aws.invoke import FunctionTransport
 from opensessions.aws.secrets import KeyOfModel, Secret
+from opensessions.aws.settings import SettingsError
 from opensessions.aws.signing import SigV4
 from opensessions.aws.wiring import QUICK, client, store, testimony
 from opensessions.reading import Reading
@@ -26,6 +27,7 @@ from opensessions.reading import Reading
 CALLBACK_SECONDS = 20.0
 """Longer than the function's own limit, a cold start included: who gives up before the answer comes has used
 a boot ticket up and cannot show it again."""
+PREVIEWS: dict[str, type[Previews]] = {"domain": Previews, "trial": TrialPreviews, "off": NoPreviews}
 INBOX_POLL_SECONDS = 1.0
 """A follow-up is written by a function, which cannot tell the gateway: so it is looked for."""
 
@@ -45,10 +47,10 @@ def gateway(settings: GatewaySettings) -> Gateway:
     )
     secrets = client("secretsmanager", QUICK)
     manners = Manners(
-        master=bytes.fromhex(Secret(secrets, settings.master_key_secret).read()),
+        master=_master(Secret(secrets, settings.master_key_secret)),
         preview_domain=settings.preview_domain,
         preview_url=settings.storage.preview,
-        previews=TrialPreviews if settings.previews == "trial" else Previews,
+        previews=PREVIEWS[settings.previews],
         upstream=_upstream(settings, secrets),
         policy=EgressPolicy(settings.egress_allow, settings.own_names, settings.own_networks),
         resolve=PublicResolver(settings.resolvers) if settings.resolvers else SystemResolver(),
@@ -59,8 +61,17 @@ def gateway(settings: GatewaySettings) -> Gateway:
     return Gateway(behind, manners, _peers(settings) if settings.peers else None)
 
 
+def _master(secret: Secret) -> bytes:
+    try:
+        return bytes.fromhex(secret.read())
+    except ValueError:
+        raise SettingsError("What MASTER_KEY_SECRET names is no key: it must hold hex digits.") from None
+
+
 def _signed(service: str, region: str) -> httpx2.Auth:
-    return SigV4(boto3.Session().get_credentials(), service, region)
+    if (credentials := boto3.Session().get_credentials()) is None:
+        raise SettingsError("There are no AWS credentials; a task has them by its role.")
+    return SigV4(credentials, service, region)
 
 
 def _callback(settings: GatewaySettings) -> httpx2.AsyncClient:

@@ -53,7 +53,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> GatewaySett
     """Raises SettingsError with the name of the variable that is missing or wrong."""
     where, previews = storage(environment), _one_of(environment, "PREVIEWS", "domain", "trial", "off")
     model = _one_of(environment, "MODEL", "anthropic", "bedrock")
-    hosts = _names(environment.get("API_NAMES")) or ()
+    hosts = _names(environment.get("API_NAMES", "").lower()) or ()
     return GatewaySettings(
         storage=where,
         ports=_ports(environment),
@@ -67,7 +67,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> GatewaySett
         models=frozenset(models) if (models := _names(environment.get("MODELS"))) else None,
         egress_allow=_names(environment.get("EGRESS_ALLOW")),
         own_names=tuple(filter(None, (*hosts, _preview_host(where.preview_url), "opensessions.internal"))),
-        own_networks=tuple(ipaddress.ip_network(n) for n in _names(environment.get("VPC_CIDR")) or ()),
+        own_networks=_networks(environment),
         resolvers=_names(environment.get("DNS_SERVERS")) or (),
         previews="domain" if previews == "domain" else "trial" if previews == "trial" else "off",
         preview_domain=_preview_host(where.preview_url),
@@ -90,6 +90,13 @@ def _preview_host(url: str) -> str:
     """The domain under which previews are: what follows the sandbox's own label, or the one name."""
     host = url.partition("//")[2].partition("/")[0]
     return host.partition(".")[2] if host.startswith("{sandbox}") else host
+
+
+def _networks(environment: Mapping[str, str]) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(name) for name in _names(environment.get("VPC_CIDR")) or ())
+    except ValueError as error:
+        raise SettingsError(f"VPC_CIDR: {error}; it must be a network like 10.0.0.0/16.") from None
 
 
 def _names(value: str | None) -> tuple[str, ...] | None:

@@ -30,7 +30,10 @@ class FunctionTransport(httpx2.AsyncBaseTransport):
         )
         if answer.status_code != 200 or "x-amz-function-error" in answer.headers:
             raise FunctionAway(f"Invoke answered {answer.status_code}.", request=request)
-        return _response(answer.json())
+        try:
+            return _response(answer.json())
+        except (ValueError, KeyError, TypeError):
+            raise FunctionAway("The function's answer is no HTTP response.", request=request) from None
 
     async def aclose(self) -> None:
         await self._client.aclose()

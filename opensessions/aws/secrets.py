@@ -28,7 +28,11 @@ class Secret:
         return value.strip()
 
     async def value(self) -> str:
-        """Its value, at most `SECONDS` old if it can be had."""
+        """Its value, about `SECONDS` old at most if it can be had. Nobody waits for a reading but who began
+        it, or all while there is no value yet.
+        """
+        if self._value and self._reading.locked():
+            return self._value
         async with self._reading:
             if self._clock() >= self._until:
                 self._until = self._clock() + SECONDS

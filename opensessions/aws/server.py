@@ -5,7 +5,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvloop
@@ -23,20 +25,28 @@ from opensessions.aws.settings import SettingsError
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 5.0
-STREAMS_SECONDS, CALLS_SECONDS = 5.0, 100.0
+STREAMS_SECONDS, CALLS_SECONDS = 5.0, 100
 """How long a task that is told to stop waits for streams to end and for model calls to finish; ECS kills it
 after 120."""
+THREADS = 32
+"""They wait for AWS most of the time; a task of a quarter processor would get five."""
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; then streams are told to come back, and model calls finish."""
-    made, listeners = gateway(settings), Listeners(graceful_seconds=2)
+    """Serve until `stop` is set; then let nobody in, tell streams to come back, and let model calls finish.
+
+    Idle connections are closed at once, so that sandboxes find another task by the gateway's name.
+    """
+    made, listeners = gateway(settings), Listeners(graceful_seconds=CALLS_SECONDS)
     try:
         await _open(listeners, made, settings)
         tune()
-        log.info("the gateway listens on ports %s", settings.ports)
-        await _until(stop, *_chores(made, settings))
-        await made.drain(streams=STREAMS_SECONDS, calls=CALLS_SECONDS)
+        async with _doing(*_chores(made, settings)):
+            log.info("the gateway listens on ports %s", settings.ports)
+            await stop.wait()
+            log.info("the gateway ends")
+            draining = made.drain(streams=STREAMS_SECONDS, calls=CALLS_SECONDS)
+            await asyncio.gather(draining, listeners.close())
     finally:
         await listeners.close()
 
@@ -45,7 +55,8 @@ async def _open(listeners: Listeners, made: Gateway, settings: GatewaySettings) 
     host, ports = settings.bind_host, settings.ports
     await listeners.open_plain(made.egress, _socket(host, ports.egress))
     listeners.open(made.sandbox_app, _socket(host, ports.sandbox))
-    listeners.open(made.streams_app, _socket(host, ports.public), front(made.previews))
+    way_in = front(made.previews, balanced=True)
+    listeners.open(made.streams_app, _socket(host, ports.public), way_in, once=True)
 
 
 def _chores(made: Gateway, settings: GatewaySettings) -> list[Coroutine[Any, Any, None]]:
@@ -57,12 +68,13 @@ def _chores(made: Gateway, settings: GatewaySettings) -> list[Coroutine[Any, Any
     return chores
 
 
-async def _until(stop: asyncio.Event, *chores: Coroutine[Any, Any, None]) -> None:
-    running = [asyncio.create_task(chore) for chore in chores]
-    await stop.wait()
-    for chore in running:
-        chore.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+@asynccontextmanager
+async def _doing(*chores: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:  # one that fails ends the task, and ECS starts another
+        running = [group.create_task(chore) for chore in chores]
+        yield
+        for chore in running:
+            chore.cancel()
 
 
 def _socket(host: str, port: int) -> socket.socket:
@@ -71,6 +83,7 @@ def _socket(host: str, port: int) -> socket.socket:
 
 async def _main() -> None:
     stop = asyncio.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     await serve(from_environment(), stop)

@@ -104,6 +104,7 @@ def _made(name: str, patience: Patience) -> Any:
     config = Config(
         connect_timeout=patience.connect,
         read_timeout=patience.answer,
+        max_pool_connections=64,
         retries={"mode": "standard", "total_max_attempts": patience.attempts},
         signature_version="s3v4" if name == "s3" else None,
     )

@@ -5,7 +5,6 @@ callback by Mangum, as `functions/callback.py` does.
 import asyncio
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -45,9 +44,9 @@ class Lambdas(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, handler: Mangum) -> None:
+    def __init__(self, app: Any) -> None:
         super().__init__(("127.0.0.1", 0), _Invoke)
-        self.handler, self.fail = handler, 0
+        self.app, self.fail = app, 0
         self.signed: list[str] = []
 
     @property
@@ -65,9 +64,9 @@ class _Invoke(BaseHTTPRequestHandler):
             self.server.fail -= 1
             self._answer(429, {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"})
         else:
-            with asyncio.Runner() as runner:  # Mangum wants the thread to have a loop
+            with asyncio.Runner() as runner:  # Mangum wants the thread to have a loop, or leaves one behind
                 asyncio.set_event_loop(runner.get_loop())
-                self._answer(200, self.server.handler(event, None))
+                self._answer(200, Mangum(self.server.app, lifespan="off")(event, None))
 
     def _answer(self, status: int, value: Any) -> None:
         body = json.dumps(value).encode()
@@ -86,11 +85,8 @@ class Task:
     process: subprocess.Popen[str]
     public: str
     inside: str
+    egress: str
     said: list[str] = field(default_factory=list)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
 
 
 @dataclass
@@ -129,7 +125,7 @@ class Cloud:
             env=self.environment(**told, **more), cwd=REPOSITORY, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        task = Task(process, f"http://127.0.0.1:{public}", f"http://127.0.0.1:{inside}")
+        task = Task(process, *(f"http://127.0.0.1:{port}" for port in (public, inside, egress)))
         reading = threading.Thread(target=lambda: task.said.extend(process.stdout or ()))
         reading.start()
         try:
@@ -155,7 +151,7 @@ def cloud(folder: Path) -> Iterator[Cloud]:
         secrets.create_secret(Name=name, SecretString=value)
     here = World(DynamoStore(TABLE, client), folder)
     here.clock.now = datetime.now(UTC)
-    lambdas = Lambdas(Mangum(callback.create_app(here.testimony), lifespan="off"))
+    lambdas = Lambdas(callback.create_app(here.testimony))
     serving = threading.Thread(target=lambdas.serve_forever, kwargs={"poll_interval": 0.05})
     serving.start()
     try:

@@ -1,17 +1,24 @@
 """The gateway's process as a task runs it: over DynamoDB, with the callback behind Lambda's Invoke."""
 
 import json
+import signal
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from opensessions import tokens
 from opensessions.events import TurnStarted
+from opensessions.handshake import derived_token
 from opensessions.models import Session
 from tests.aws.cloud import Cloud, Task, cloud, free_port
+from tests.aws.model_server import models
 from tests.fakes import open_account
 from tests.gateway.sandbox_parts import SANDBOX_REQUESTS
 
@@ -58,6 +65,24 @@ def boot(running: Cloud, task: Task, client: httpx2.Client, session: Session) ->
 def post(task: Task, client: httpx2.Client, worker: dict[str, str], first: int = 1) -> httpx2.Response:
     batch = {"first_seq": first, "events": [TurnStarted().model_dump(mode="json")]}
     return client.post(f"{task.inside}/sandbox/v1/events", headers=worker, json=batch)
+
+
+def call_model(task: Task, token: str) -> httpx2.Response:
+    asked = {
+        "model": "m",
+        "max_tokens": 9,
+        "stream": True,
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    key = {"X-API-Key": derived_token(token, "model")}
+    return httpx2.post(f"{task.inside}/v1/messages", headers=key, json=asked, timeout=30, trust_env=False)
+
+
+def await_refusal(task: Task) -> None:
+    deadline = time.monotonic() + 10
+    with pytest.raises(httpx2.ConnectError):
+        while time.monotonic() < deadline:
+            httpx2.get(f"{task.public}/healthz", trust_env=False)
 
 
 def frames(answer: httpx2.Response) -> Iterator[dict[str, Any]]:
@@ -145,17 +170,41 @@ def test_a_preview_of_a_sandbox_that_has_not_booted_says_so(
     assert unknown.status_code == 404
 
 
+def test_a_load_balancer_may_mix_previews_and_streams_on_a_connection(task: Task, session: Session) -> None:
+    preview = f"{session.sandbox_id}-p3000.preview.test"
+    with socket.create_connection(("127.0.0.1", urlsplit(task.public).port), timeout=10) as connection:
+        for host, path, status in (
+            (preview, b"/", b"HTTP/1.1 502"),
+            (preview, b"/x", b"HTTP/1.1 502"),
+            ("gateway.preview.test", b"/healthz", b"HTTP/1.1 200"),
+        ):
+            connection.sendall(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path, host.encode()))
+            answer = connection.recv(65536)
+            assert answer.startswith(status)
+        while more := connection.recv(65536):  # so the next request cannot be a preview's
+            answer += more
+        assert b"connection: close" in answer and answer.endswith(b'{"status":"ok"}')
+
+
 def test_the_end_is_kind_and_nothing_secret_was_logged(
     running: Cloud, key: str, client: httpx2.Client, session: Session
 ) -> None:
-    with running.gateway() as task:
+    with models() as model, running.gateway(MODEL_URL=model.url) as task, ThreadPoolExecutor() as threads:
         worker = boot(running, task, client, session)
+        model.open.clear()
+        call = threads.submit(call_model, task, worker["Authorization"].removeprefix("Bearer "))
+        assert model.asked.wait(10)
         events = f"{task.public}/v1/sessions/{session.id}/events"
         with client.stream("GET", events, headers={"X-API-Key": key}) as stream:
             lines = stream.iter_lines()
             next(lines)
-            assert task.stop() == 0
+            task.process.send_signal(signal.SIGTERM)
             assert any(line.startswith("retry: ") for line in lines)
+        await_refusal(task)
+        assert task.process.poll() is None
+        model.open.set()
+        assert "heard: hello" in call.result(10).text
+        assert task.process.wait(10) == 0
     said = "".join(task.said)
     for secret in (key, "sk-canary", "ab" * 32, worker["Authorization"].removeprefix("Bearer ")):
         assert secret not in said

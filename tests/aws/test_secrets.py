@@ -1,10 +1,11 @@
 """Keys that are rotated in Secrets Manager reach the model without a deployment."""
 
-import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import httpx2
+import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
@@ -25,9 +26,14 @@ def store() -> Any:
     return made
 
 
-@mock_aws
-def test_a_rotated_key_is_used_within_a_minute() -> None:
-    secrets, time = store(), Time()
+@pytest.fixture
+def secrets() -> Iterator[Any]:
+    with mock_aws():
+        yield store()
+
+
+async def test_a_rotated_key_is_used_within_a_minute(secrets: Any) -> None:
+    time = Time()
     secret = Secret(secrets, "model", time)
     sent: list[str] = []
 
@@ -35,20 +41,17 @@ def test_a_rotated_key_is_used_within_a_minute() -> None:
         sent.append(request.headers["x-api-key"])
         return httpx2.Response(200)
 
-    async def calls() -> None:
-        model = httpx2.AsyncClient(transport=httpx2.MockTransport(answer), auth=KeyOfModel(secret))
-        async with model:
-            await model.get("http://model")
-            secrets.put_secret_value(SecretId="model", SecretString="second")
-            await model.get("http://model")
-            time.now += SECONDS
-            await model.get("http://model")
-
-    asyncio.run(calls())
+    model = httpx2.AsyncClient(transport=httpx2.MockTransport(answer), auth=KeyOfModel(secret))
+    async with model:
+        await model.get("http://model")
+        secrets.put_secret_value(SecretId="model", SecretString="second")
+        await model.get("http://model")
+        time.now += SECONDS
+        await model.get("http://model")
     assert sent == ["first", "first", "second"]
 
 
-def test_a_secret_that_cannot_be_read_for_a_while_stays_as_it_was() -> None:
+async def test_a_secret_that_cannot_be_read_for_a_while_stays_as_it_was() -> None:
     answers: list[str | None] = ["kept", None, None]
 
     class Away:
@@ -59,12 +62,6 @@ def test_a_secret_that_cannot_be_read_for_a_while_stays_as_it_was() -> None:
 
     time = Time()
     secret = Secret(Away(), "model", time)
-
-    async def values() -> list[str]:
-        found = []
-        for _ in range(3):
-            found.append(await secret.value())
-            time.now += SECONDS
-        return found
-
-    assert asyncio.run(values()) == ["kept"] * 3
+    for _ in range(3):
+        assert await secret.value() == "kept"
+        time.now += SECONDS
