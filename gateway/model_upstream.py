@@ -121,8 +121,8 @@ UNREACHABLE = Failure(
 _KEY = Failure(
     403,
     "permission_error",
-    "The model provider refused this server's own key. The operator has to check ANTHROPIC_API_KEY, or in the "
-    "cloud the stack's secret or its access to Bedrock.",
+    "The model provider refused this server's own key. The operator has to check ANTHROPIC_API_KEY, or in "
+    "the cloud the stack's secret or its access to Bedrock.",
 )
 _REDIRECT = Failure(
     502,

@@ -100,6 +100,9 @@ def main() -> int:
     except (SettingsError, BotoCoreError, ClientError, OSError) as error:
         log.error("the gateway cannot start: %s", error)
         return 1
+    except Exception:
+        log.exception("the gateway failed")
+        return 1
     return 0
 
 
