@@ -32,7 +32,7 @@ NETWORKS, PREVIEWS, SIZES = ("isolated", "open"), ("trial", "domain", "off"), ("
 
 SANDBOX_VCPU, SANDBOX_GB = 1.0, 2.0
 FUNCTION_GB = {"api": 1.0, "callback": 0.5, "sweep": 0.5}
-TRACED = ("api", "callback", "sweep")
+TRACED = ("api",)
 """Functions whose calls are traced: by X-Ray's default, the first of every second and 5 % of the others."""
 FUNCTION_SECONDS = {"api": 0.15, "callback": 0.1, "sweep": 0.3}
 """Billed for a warm call. Judged: what `python -m bench functions` measures as processor time, at the share

@@ -17,6 +17,8 @@ from infra.sandbox import Sandbox, allow_stopping
 from infra.table import READ, WRITE, Table
 
 SECONDS = {"api": 29, "callback": 15, "task_state": 60, "sweep": 55}
+TRACED = ("api", "task_state")
+"""A trace costs more than a call of `callback`, which comes with every batch of events."""
 
 
 class Functions(Construct):
@@ -85,7 +87,7 @@ class Functions(Construct):
             code=code,
             memory_size=1024 if name == "api" else 512,
             timeout=cdk.Duration.seconds(SECONDS[name]),
-            tracing=lambda_.Tracing.ACTIVE,
+            tracing=lambda_.Tracing.ACTIVE if name in TRACED else lambda_.Tracing.DISABLED,
             environment={
                 "POWERTOOLS_SERVICE_NAME": name,
                 "POWERTOOLS_METRICS_NAMESPACE": "opensessions",

@@ -49,11 +49,11 @@ def log(group: str) -> set[str]:
 EXPECTED = {
     "Functionsapirole": READ | WRITE | LIST | TRACE | STOP | LAUNCH | log("Functionsapilogs")
     | {"dynamodb:BatchGetItem on <Table>"},
-    "Functionscallbackrole": READ | WRITE | TRACE | log("Functionscallbacklogs")
+    "Functionscallbackrole": READ | WRITE | log("Functionscallbacklogs")
     | {"s3:PutObject on <Bucket>/sessions/*"},
     "Functionstaskstaterole": READ | WRITE | TRACE | STOP | LAUNCH | CONSUME
     | log("Functionstaskstatelogs"),
-    "Functionssweeprole": READ | WRITE | LIST | TRACE | STOP | log("Functionssweeplogs")
+    "Functionssweeprole": READ | WRITE | LIST | STOP | log("Functionssweeplogs")
     | {f"ecs:DescribeTasks on {TASKS} {IN_CLUSTER}"},
     "GatewayTaskTaskRole": READ
     | {
