@@ -1,6 +1,7 @@
 """Sandboxes as ECS tasks on Fargate: the runtime of the cloud."""
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,12 @@ _PASSING = {
     "ServiceUnavailableException",
     "ThrottlingException",
 }
-_WANTING = ("capacity", "resource:", "limit", "quota", "concurrently")
-"""Words by which ECS says that there is too little of something; all of them pass."""
+_WANTING = re.compile(r"^resource:|capacity|limit|quota|concurrently", re.IGNORECASE)
+"""How ECS says that there is too little of something; all of it passes. What is denied "on resource: …" does
+not.
+"""
+_ARN = re.compile(r"arn:\S+")
+"""Names in it are the operator's, who may have called a stack `capacity`."""
 
 
 class FargateSandboxes:
@@ -106,6 +111,6 @@ def _refusal(code: str, message: str) -> LaunchFailed:
     logged.
     """
     log.error("RunTask was refused: %s %s", code, message)
-    if code in _PASSING or any(word in message.lower() for word in _WANTING):
+    if code in _PASSING or _WANTING.search(_ARN.sub("", message)):
         return NoCapacity("There is no capacity for a sandbox at the moment.")
     return LaunchFailed("The sandbox could not be started; the operator's log says why.")

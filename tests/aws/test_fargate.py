@@ -111,6 +111,13 @@ ARN = f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/c"
             LaunchFailed,
         ),
         ("ClusterNotFoundException", f"Cluster {ARN} not found.", LaunchFailed),
+        (
+            "AccessDeniedException",
+            f"User: arn:aws:sts::{ACCOUNT}:assumed-role/capacity-Api/f is not authorized to perform: "
+            f"ecs:RunTask on resource: arn:aws:ecs:us-east-1:{ACCOUNT}:task-definition/capacity:1 "
+            "because no identity-based policy allows the ecs:RunTask action",
+            LaunchFailed,
+        ),
         ("InvalidParameterException", "TaskDefinition is inactive", LaunchFailed),
     ],
 )

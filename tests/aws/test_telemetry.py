@@ -3,13 +3,17 @@
 import json
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import boto3
 import pytest
+from botocore.exceptions import ParamValidationError
 
 from opensessions import tokens
 from opensessions.aws.telemetry import Named, line
 from opensessions.aws.tracing import XRay
+from opensessions.events import HistoryMessage
+from tests.aws.account import PROMPT
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled={sampled}"
 
@@ -71,6 +75,21 @@ def test_a_line_holds_no_secret() -> None:
     logged = line({"message": text, "exception": text})
     assert not [secret for secret in secrets if secret in logged]
     assert json.loads(logged)["message"].endswith("/v1?token=[redacted]&api_key=[redacted]&after=1")
+
+
+def test_a_value_that_was_refused_is_not_quoted() -> None:
+    ecs = boto3.client("ecs", region_name="us-east-1")
+    refusals: list[Callable[[], object]] = [
+        lambda: HistoryMessage.model_validate({"role": 7, "content": [PROMPT]}),
+        lambda: HistoryMessage.model_validate_json(json.dumps({"content": PROMPT})[:-2]),
+        lambda: ecs.stop_task(cluster=[PROMPT], task={"a": PROMPT}),
+    ]
+    for refused in refusals:
+        with pytest.raises((ValueError, ParamValidationError)) as refusal:
+            refused()
+        assert "Canary" in str(refusal.value)
+        logged = json.loads(line({"exception": str(refusal.value)}))["exception"]
+        assert "Canary" not in logged and "[redacted]" in logged
 
 
 def test_a_line_that_names_a_session_is_correlated_with_it() -> None:
