@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import boto3
@@ -29,7 +30,6 @@ from opensessions.http import callback
 from tests.fakes import World
 
 REPOSITORY = Path(__file__).parents[2]
-TABLE = "sessions"
 MASTER = "ab" * 32
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -91,6 +91,9 @@ class Task:
 
 @dataclass
 class Cloud:
+    """`name` is in the names of what this one has: all emulators of a process share one account."""
+
+    name: str
     endpoint: str
     lambdas: Lambdas
     here: World
@@ -103,12 +106,12 @@ class Cloud:
             **CREDENTIALS,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL_LAMBDA": self.lambdas.url,
-            "TABLE_NAME": TABLE,
+            "TABLE_NAME": self.name,
             "BUCKET_NAME": "blobs",
             "PREVIEW_URL": "https://{sandbox}-p{port}.preview.test",
             "CALLBACK_FUNCTION": "callback",
-            "MASTER_KEY_SECRET": "master",
-            "MODEL_SECRET": "model",
+            "MASTER_KEY_SECRET": f"{self.name}-master",
+            "MODEL_SECRET": f"{self.name}-model",
             "MODEL": "anthropic",
             "PREVIEWS": "domain",
             "BIND_HOST": "127.0.0.1",
@@ -144,18 +147,19 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    name = f"cloud-{token_hex(4)}"
     client = boto3.client("dynamodb", endpoint_url=endpoint, region_name="us-east-1", **_keys())
-    create_table(client, TABLE)
+    create_table(client, name)
     secrets = boto3.client("secretsmanager", endpoint_url=endpoint, region_name="us-east-1", **_keys())
-    for name, value in (("master", MASTER), ("model", "sk-canary-of-the-model-key")):
-        secrets.create_secret(Name=name, SecretString=value)
-    here = World(DynamoStore(TABLE, client), folder)
+    for kind, value in (("master", MASTER), ("model", "sk-canary-of-the-model-key")):
+        secrets.create_secret(Name=f"{name}-{kind}", SecretString=value)
+    here = World(DynamoStore(name, client), folder)
     here.clock.now = datetime.now(UTC)
     lambdas = Lambdas(callback.create_app(here.testimony))
     serving = threading.Thread(target=lambdas.serve_forever, kwargs={"poll_interval": 0.05})
     serving.start()
     try:
-        yield Cloud(endpoint, lambdas, here, client)
+        yield Cloud(name, endpoint, lambdas, here, client)
     finally:
         lambdas.shutdown()
         lambdas.server_close()
