@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.server import REPO
@@ -21,6 +22,20 @@ CONTEXT: Mapping[str, str] = {
     "previews": "domain",
     "preview_domain": PREVIEWS,
 }
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One that is deployed."""
+
+    emulator: Emulator
+    name: str
+    outputs: Mapping[str, str]
+
+    def put_model_key(self, key: str) -> None:
+        """As docs/deploy.md tells the operator to."""
+        values = self.emulator.client("secretsmanager")
+        values.put_secret_value(SecretId=self.outputs["ModelSecretName"], SecretString=key)
 
 
 class Failed(Exception):
@@ -61,16 +76,16 @@ class Deployment:
         with self._timed("bootstrap"):
             self._run(str(CDK), "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
 
-    def deploy(self, assembly: Path, step: str = "deploy") -> str:
-        """Returns what the CLI said. Raises Failed when the deployment was rolled back."""
+    def deploy(self, assembly: Path, step: str = "deploy") -> Stack:
+        """Raises Failed with what the CLI said when the deployment was rolled back."""
         outputs = self.folder / "outputs.json"
         with self._timed(step):
-            said = self._run(
+            self._run(
                 str(CDK), "deploy", STACK, "--app", str(assembly), "--require-approval", "never",
                 "--progress", "events", "--outputs-file", str(outputs),
             )  # fmt: skip
         self.outputs = json.loads(outputs.read_text())[STACK]
-        return said
+        return Stack(self.emulator, STACK, self.outputs)
 
     def operate(self, *words: str) -> str:
         """What the operator's command prints: `python -m infra.ops …`."""

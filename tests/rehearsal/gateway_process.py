@@ -12,15 +12,15 @@ import httpx2
 
 from tests.e2e.server import REPO
 from tests.e2e.target import until
-from tests.rehearsal.deployment import Deployment
+from tests.rehearsal.deployment import Stack
 
 PUBLIC, SANDBOX_SIDE, EGRESS = 8000, 8001, 8002
 CONTAINER = "gateway"
 
 
-def environment(deployment: Deployment) -> dict[str, str]:
+def environment(stack: Stack) -> dict[str, str]:
     """The deployed task definition's own environment, and the credentials of its task role."""
-    emulator, outputs = deployment.emulator, deployment.outputs
+    emulator, outputs = stack.emulator, stack.outputs
     ecs = emulator.client("ecs")
     cluster, name = outputs["ClusterName"], outputs["GatewayService"]
     [service] = ecs.describe_services(cluster=cluster, services=[name])["services"]

@@ -10,7 +10,9 @@ from tests.rehearsal.rehearsal import Rehearsal
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(240)]
 
 
-def test_deltas_come_before_the_whole_and_change_nothing(server: Rehearsal) -> None:
+def test_deltas_come_before_the_whole_and_change_nothing(  # type: ignore[no-redef]
+    server: Rehearsal,
+) -> None:
     """At the gateway that the model's answer passes through: deltas are not told to the others."""
     server.lead(server.gateways[0])
     try:

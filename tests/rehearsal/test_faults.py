@@ -76,7 +76,7 @@ def test_there_is_no_capacity_three_times(server: Rehearsal) -> None:
 
 def test_the_callback_is_throttled(server: Rehearsal) -> None:
     functions = server.emulator.client("lambda")
-    name = server.deployment.outputs["CallbackFunction"]
+    name = server.outputs["CallbackFunction"]
     session = server.create()
     server.events(session, "turn_started")
     functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
@@ -126,7 +126,7 @@ def test_changes_of_a_task_come_twice_and_out_of_order(server: Rehearsal) -> Non
 
 def change(server: Rehearsal, session: dict[str, Any], launch: int) -> dict[str, Any]:
     """The event that ECS sends when the task of a launch was killed, as EventBridge wraps it."""
-    cluster, arn = server.deployment.outputs["ClusterName"], "arn:aws:ecs:us-east-1:000000000000:"
+    cluster, arn = server.outputs["ClusterName"], "arn:aws:ecs:us-east-1:000000000000:"
     detail = {
         "clusterArn": f"{arn}cluster/{cluster}",
         "taskArn": f"{arn}task/{cluster}/{launch:032x}",
