@@ -20,7 +20,7 @@ test: .venv/dev .venv-sandbox/ready bubblewrap chromium ## All tests
 lint: .venv/dev ## Style and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
 
-types: .venv/dev ## Strict types
+types: .venv/infra ## Strict types
 	@$(BIN)/mypy
 
 check: lint types test ## Everything that must be green
@@ -45,7 +45,7 @@ images: .venv/dev ## Both container images, built without Docker (as root, on De
 test-images: .venv/dev ## The images, tried: what is in them, and a turn of a sandbox
 	@$(BIN)/pytest -m images tests/images
 
-CDK = PATH="$(CURDIR)/$(BIN):$$PATH" JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 .cache/cdk/node_modules/.bin/cdk
+CDK = PATH="$(CURDIR)/$(BIN):$$PATH" JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=18,20,21,23 .cache/cdk/node_modules/.bin/cdk
 # What is chosen for a deployment: make deploy CONTEXT="previews=domain preview_domain=…" (docs/deploy.md)
 CHOSEN = $(foreach choice,$(CONTEXT),-c $(choice))
 

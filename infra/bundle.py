@@ -16,7 +16,7 @@ RUNTIME = lambda_.Runtime.PYTHON_3_13
 PYTHON = "3.13"
 _PACKAGES = ("functions", "opensessions")
 _UNUSED = ("local",)
-_DEAD_WEIGHT = ("botocore/data/*/*/examples-1.json.gz", "**/*.pyi", "**/py.typed", "bin")
+_DEAD_WEIGHT = ("botocore/data/*/*/examples-1.json.gz", "**/*.pyi", "**/py.typed", "bin", "pydantic/v1")
 _SERVICES = ("dynamodb", "ecs", "s3", "sqs", "sts")
 """Of the hundreds of services that botocore describes, those that functions call."""
 

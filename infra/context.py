@@ -25,6 +25,8 @@ class Context:
     two. `images` build: by CodeBuild in the account; asset: by the operator's Docker; else a URI, see
     `Images`. `table_name`: a table that was restored from a backup, instead of a new one. `retention_days`:
     objects of older sessions go; None keeps them. `egress_allow`: hosts by commas; None is any public host.
+    `models`: those that sandboxes may ask for, by commas; None is any. `query_key`: whether event streams
+    take the API key from `?api_key=`, as browsers' EventSource needs; it ends up in logs of proxies.
     `bundle` host: functions for this machine, for the rehearsal.
     """
 
@@ -41,6 +43,8 @@ class Context:
     table_name: str | None
     retention_days: int | None
     egress_allow: str | None
+    models: str | None
+    query_key: bool
     alarm_email: str | None
     daily_cost_usd: int
     bundle: str
@@ -74,6 +78,8 @@ def read(get: Get) -> Context:
         table_name=_text(get, "table_name", r"[A-Za-z0-9_.-]{3,255}", "the name of a DynamoDB table"),
         retention_days=_number(get, "retention_days", 1),
         egress_allow=_hosts(get),
+        models=_text(get, "models", r"[A-Za-z0-9._:/,-]{1,2000}", "names of models with commas"),
+        query_key=_one_of(get, "query_key", "no", "yes") == "yes",
         alarm_email=_text(get, "alarm_email", r"[^@\s]+@[^@\s]+", "an e-mail address"),
         daily_cost_usd=_number(get, "daily_cost_usd", 1) or 50,
         bundle=_one_of(get, "bundle", "lambda", "host"),

@@ -100,6 +100,8 @@ class Gateway(Construct):
         chosen = {
             "MODEL_SECRET": model_key.secret_arn if model_key else None,
             "EGRESS_ALLOW": context.egress_allow,
+            "MODELS": context.models,
+            "ALLOW_QUERY_KEY": "1" if context.query_key else None,
             "DNS_SERVERS": RESOLVERS if context.isolated else None,
         }
         return {**always, **{name: value for name, value in chosen.items() if value is not None}}

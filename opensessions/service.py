@@ -12,7 +12,7 @@ from datetime import datetime
 
 from opensessions import lifecycle, titles, tokens
 from opensessions.draft import Draft, decided
-from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, RateLimited
+from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, InvalidRequest, RateLimited
 from opensessions.events import Assign, Interrupt, SessionStarted, UserMessage
 from opensessions.events import Message as FollowUp
 from opensessions.models import Claim, Head, NewSession, Session, Status
@@ -34,6 +34,7 @@ class Service(Reading):
 
     `clock` tells the time, `new_id` gives 128 random bits in hex, `wake` is told the id of each session
     that got something new, and `preview_url(sandbox_id, port)` names a port's public address.
+    `narrows_egress` tells whether a session's `allowed_hosts` would hold; where not, they are refused.
     """
 
     def __init__(
@@ -46,17 +47,23 @@ class Service(Reading):
         preview_url: Callable[[str, int | str], str],
         wake: Callable[[str], None],
         quota: Quota,
+        narrows_egress: bool = True,
     ) -> None:
         super().__init__(store)
         self._supervisor, self.preview_url = supervisor, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
+        self._narrows_egress = narrows_egress
 
     def create(self, account: str, request: NewSession, idempotency_key: str | None = None) -> Session:
         """Start a session; its sandbox is on the way when this returns.
 
         The same key with the same request returns the session that exists. Raises IdempotencyMismatch for
-        another request under the key and RateLimited over a quota; then nothing was created.
+        another request under the key, RateLimited over a quota and InvalidRequest for `allowed_hosts` that
+        would not hold; then nothing was created.
         """
+        if request.config.allowed_hosts is not None and not self._narrows_egress:
+            reason = "This deployment's network is open, where allowed_hosts would not hold; leave it out."
+            raise InvalidRequest(reason, "agent_config.allowed_hosts")
         claim = self._claim(account, idempotency_key, "create", request.model_dump_json())
         if (replayed := self._replayed(claim)) is not None:
             return replayed

@@ -120,13 +120,13 @@ class Supervisor:
         once.
         """
         for session_id in self._store.due(until or self._clock(), limit=100):
-            session = self._store.get(session_id)
-            if session is None:
-                continue
             try:
-                self._look(session)
+                if session := self._store.get(session_id):
+                    self._look(session)
             except Stale:
                 log.info("session %s changed under the sweep; it is looked at again", session_id)
+            except Exception:  # one session's trouble must not keep the others from being looked at
+                log.exception("session %s could not be looked at; it is tried again", session_id)
 
     def _look(self, session: Session) -> None:
         now = self._clock()

@@ -73,6 +73,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     quota: Quota = field(default_factory=lambda: Quota(live=3, creates=20))
     deadlines: Deadlines = field(default_factory=lambda: Deadlines(start=100, silence=60, lifetime=3600))
+    narrows_egress: bool = True
     woken: list[str] = field(default_factory=list)
     put_off: list[tuple[str, int, int, int]] = field(default_factory=list)
 
@@ -89,7 +90,8 @@ class World:
         )
         self.testimony = Testimony(self.store, self.blobs, **named)
         new_id = lambda: secrets.token_hex(16)  # noqa: E731
-        self.service = Service(self.store, self.supervisor, new_id=new_id, quota=self.quota, **named)
+        rules: dict[str, Any] = {"quota": self.quota, "narrows_egress": self.narrows_egress}
+        self.service = Service(self.store, self.supervisor, new_id=new_id, **rules, **named)
 
     def create(self, prompt: str = "Build a todo app", account: str = "acme", **more: Any) -> Session:
         return self.service.create(account, NewSession(prompt=prompt, user_id="u1", **more))

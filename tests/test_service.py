@@ -4,7 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from opensessions.errors import Conflict, IdempotencyMismatch, NotFound, RateLimited, Unauthorized
+from opensessions.errors import (
+    Conflict,
+    IdempotencyMismatch,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+)
 from opensessions.events import Assign, Error, Interrupt, SandboxReady, TurnComplete
 from opensessions.models import AgentConfig, NewSession, SandboxStatus, Status
 from opensessions.service import Quota
@@ -204,3 +211,14 @@ def test_a_failed_turn_leaves_the_sandbox_alive_for_the_next_message(here: World
     assert here.now(session).head.status is Status.ERROR
     again = here.service.send("acme", session.id, "u1", "Try again")
     assert (again.head.status, again.launch) == (Status.RUNNING, 1)
+
+
+def test_hosts_are_not_promised_where_the_network_is_open(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    here = world(tmp_path, narrows_egress=False)
+    for hosts in ((), ("example.com",)):
+        with pytest.raises(InvalidRequest, match="network is open") as refused:
+            here.create(config=AgentConfig(allowed_hosts=hosts))
+        assert refused.value.field == "agent_config.allowed_hosts"
+    assert here.create().live
+    assert len(here.runtime.launches) == 1
+    here.store.close()  # type: ignore[attr-defined]

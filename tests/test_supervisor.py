@@ -142,3 +142,23 @@ def test_a_crash_between_any_two_calls_is_mended(tmp_path: Path, nth: int, after
     assert len(here.service.page("acme", None, None, 10, None).sessions) == 1
     for _ in range(3):
         here.create()
+
+
+def test_the_trouble_of_one_session_does_not_keep_the_sweep_from_the_others(here: World) -> None:
+    first, second = here.create(), here.create()
+    stop = here.runtime.stop
+
+    def failing(sandbox_id: str) -> None:
+        if sandbox_id == first.sandbox_id:
+            raise OSError("no answer")
+        stop(sandbox_id)
+
+    here.runtime.stop = failing  # type: ignore[method-assign]
+    here.clock.tick(101)
+    here.supervisor.sweep()
+    assert here.now(second).head.status is Status.ERROR
+    assert list(here.runtime.live) == [first.sandbox_id]
+    here.runtime.stop = stop  # type: ignore[method-assign]
+    here.clock.tick(61)
+    here.supervisor.sweep()
+    assert here.runtime.live == {}

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gateway.assembly import Gateway
 from gateway.dataplane.tuning import tune
 from gateway.listeners import Listeners, front
+from opensessions.aws import telemetry
 from opensessions.aws.gateway import gateway
 from opensessions.aws.gateway_settings import GatewaySettings, from_environment
 from opensessions.aws.protection import Protection
@@ -89,9 +90,13 @@ async def _main() -> None:
     await serve(from_environment(), stop)
 
 
+def _log() -> Logger:
+    return Logger(service="gateway", json_serializer=telemetry.line, serialize_stacktrace=False)
+
+
 def main() -> int:
     """Run until SIGTERM. Exit status 0, or 1 with a line that says why it cannot start."""
-    logging.basicConfig(level=logging.INFO, handlers=[Logger(service="gateway").registered_handler])
+    logging.basicConfig(level=logging.INFO, handlers=[_log().registered_handler])
     for noisy in ("httpx2", "uvicorn", "botocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:

@@ -65,6 +65,7 @@ def service() -> Service:
         preview_url=settings.storage().preview,
         wake=_wake,
         quota=Quota(quotas.live, quotas.creates),
+        narrows_egress=not settings.cluster().public_ip,
     )
 
 

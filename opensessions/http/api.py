@@ -62,7 +62,7 @@ def create_session(service: Ask, account: Account, raw: Body, key: IdempotencyKe
     """Start a session: a sandbox, and in it an agent with this prompt. Does not wait for either."""
     wanted = NewSession.read(parse(raw)).to_model()
     session = service.create(account, wanted, key)
-    return JSONResponse(_whole(service, session), 201, {"Location": f"/v1/sessions/{session.id}"})
+    return JSONResponse(_whole(service, session), 201, {"Location": f"sessions/{session.id}"})
 
 
 @router.get("/v1/sessions", **answers("SessionList", 400, 401))

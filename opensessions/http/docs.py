@@ -37,7 +37,7 @@ def page(document: _Json) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
         f"<p>{_text(document['info']['description'])}</p>"
-        '<p>For programs: <a href="/openapi.json">openapi.json</a></p>'
+        '<p>For programs: <a href="openapi.json">openapi.json</a></p>'
         f"<h2>Calls</h2>{operations}<h2>Objects</h2>{schemas}</body></html>"
     )
 

@@ -2,6 +2,7 @@ import re
 import statistics
 import time
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from fastapi.testclient import TestClient
@@ -32,7 +33,7 @@ def test_create_answers_with_the_whole_session(client: TestClient) -> None:
     response = client.post(SESSIONS, json={**GOOD, "metadata": {"plan": "pro"}})
     session = response.json()
     assert response.status_code == 201
-    assert response.headers["Location"] == f"{SESSIONS}/{session['id']}"
+    assert urljoin(SESSIONS, response.headers["Location"]) == f"{SESSIONS}/{session['id']}"
     assert list(session) == FIELDS
     assert re.match(SESSION_ID, session["id"]) and re.fullmatch("sb-[0-9a-f]{32}", session["sandboxId"])
     assert session["previewUrl"] == f"https://{session['sandboxId']}-p3000.preview.test"

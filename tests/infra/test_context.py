@@ -71,6 +71,13 @@ def test_no_list_of_hosts_where_it_would_not_hold() -> None:
     assert made(egress_allow="").egress_allow == ""
 
 
+def test_models_and_the_key_in_the_query() -> None:
+    assert (made().models, made().query_key) == (None, False)
+    assert made(models="claude-a,claude-b").models == "claude-a,claude-b"
+    assert made(query_key="yes").query_key
+    assert refused(query_key="1").startswith("query_key")
+
+
 def test_previews_by_name_need_a_zone() -> None:
     assert "preview_domain" in refused(previews="domain")
     assert "hosted_zone_id" in refused(previews="domain", preview_domain="previews.example.net")
