@@ -50,6 +50,7 @@ class GatewayProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "opensessions.aws.server"],
                 cwd=REPO, env=self._told, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
         until(self._is_up)
 

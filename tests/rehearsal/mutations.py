@@ -202,7 +202,7 @@ def a_key_that_is_not_defined(body: Template) -> None:
     only(body, "AWS::DynamoDB::GlobalTable")["Properties"]["AttributeDefinitions"].pop()
 
 
-@mutation(REHEARSAL)
+@mutation(REHEARSAL, ASSERTIONS)
 def an_index_is_missing(body: Template) -> None:
     only(body, "AWS::DynamoDB::GlobalTable")["Properties"]["GlobalSecondaryIndexes"].pop()
 
