@@ -39,6 +39,9 @@ test-infra: .venv/infra ## The stack: synthesised in every shape, and checked ag
 test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The stack, deployed to an emulator here and used
 	@$(BIN)/pytest -m rehearsal tests/rehearsal
 
+rehearse: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The same, to be used by hand
+	@$(BIN)/python -m tests.rehearsal
+
 images: .venv/dev ## Both container images, built without Docker (as root, on Debian), and their sizes
 	@$(BIN)/python -m tests.images
 

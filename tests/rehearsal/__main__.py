@@ -33,7 +33,8 @@ def main() -> int:
 def _tell(system: Rehearsal) -> None:
     print(f"Seconds: {system.deployment.times}")
     print(f"The API, with two gateways behind it: {system.url}\nA key: {system.key}\n")
-    print(f"curl -H 'X-API-Key: {system.key}' -d '{_BODY}' {system.url}/v1/sessions")
+    json = "-H 'Content-Type: application/json'"
+    print(f"curl -H 'X-API-Key: {system.key}' {json} -d '{_BODY}' {system.url}/v1/sessions")
     print(f"curl -N -H 'X-API-Key: {system.key}' {system.url}/v1/sessions/<id>/events")
     print(f"curl -H 'Host: <previewUrl without https://>' {system.front}/")
     print("\nCtrl-C takes it down.", flush=True)
