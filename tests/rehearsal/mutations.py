@@ -234,7 +234,9 @@ def a_container_of_another_name(body: Template) -> None:
 
 @mutation(REHEARSAL)
 def sandboxes_look_for_the_gateway_at_another_port(body: Template) -> None:
-    _variable(_container(body, "sandbox"), "GATEWAY_URL")["Value"] += "0"
+    _variable(_container(body, "sandbox"), "GATEWAY_URL")["Value"] = (
+        "http://gateway.opensessions.internal:8003"
+    )
 
 
 @mutation(REHEARSAL)
@@ -257,7 +259,7 @@ def no_execution_role(body: Template) -> None:
     del _task(body, "gateway")["ExecutionRoleArn"]
 
 
-@mutation(ASSERTIONS)
+@mutation(REHEARSAL, ASSERTIONS)
 def a_role_for_sandboxes(body: Template) -> None:
     role = _task(body, "gateway")["TaskRoleArn"]
     _task(body, "sandbox")["TaskRoleArn"] = role
@@ -279,7 +281,7 @@ def a_port_that_is_none(body: Template) -> None:
 @mutation(LINT, REHEARSAL)
 def an_attribute_that_is_not_there(body: Template) -> None:
     name = next(name for name, each in body["Resources"].items() if each["Type"] == "AWS::ECS::Cluster")
-    body["Outputs"]["ClusterName"]["Value"] = {"Fn::GetAtt": [name, "ClusterName"]}
+    _function(body, "api")["Environment"]["Variables"]["CLUSTER"] = {"Fn::GetAtt": [name, "Nothing"]}
 
 
 @mutation(LINT)

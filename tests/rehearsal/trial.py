@@ -93,9 +93,8 @@ class Trials:
         described = self._described(name)
         if described["StackStatus"] != "CREATE_COMPLETE":
             events = self._formation.describe_stack_events(StackName=name)["StackEvents"]
-            return next(
-                (each["ResourceStatusReason"] for each in reversed(events) if _failed(each)), "it failed"
-            )
+            reasons = [each["ResourceStatusReason"] for each in reversed(events) if _failed(each)]
+            return str([*reasons, described.get("StackStatusReason", described["StackStatus"])][0])
         outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
         return Stack(self._emulator, name, outputs)
 
