@@ -294,7 +294,7 @@ def a_reference_to_nothing(body: Template) -> None:
     body["Outputs"]["ClusterName"]["Value"] = {"Ref": "Clustr"}
 
 
-@mutation(LINT)
+@mutation(LINT, REHEARSAL)
 def two_that_wait_for_each_other(body: Template) -> None:
     queues = [name for name, each in body["Resources"].items() if each["Type"] == "AWS::SQS::Queue"]
     for one, other in (queues, queues[::-1]):
