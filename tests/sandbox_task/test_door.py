@@ -214,4 +214,7 @@ async def test_an_app_that_waits_for_acknowledgements_gets_them_at_once() -> Non
         for _ in range(20):  # a new connection is acknowledged at once anyway
             await exchange()
         assert min([await exchange() for _ in range(10)]) < 0.03
+        writer.write_eof()
+        assert await reader.read() == b""
         writer.close()
+        await writer.wait_closed()
