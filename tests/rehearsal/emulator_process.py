@@ -58,7 +58,7 @@ class Emulator:
         with log.open("wb", buffering=0) as out:
             self.process = subprocess.Popen(
                 [str(PYTHON), "-I", "-c", _START, str(REPO)],
-                cwd=self.folder, env=own, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                cwd=self.folder, env=own, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
         self._control = httpx2.Client(base_url=f"http://127.0.0.1:{control}", timeout=30)
@@ -94,6 +94,8 @@ class Emulator:
         try:
             self.process.wait(15)
         finally:
+            assert self.process.stdin
+            self.process.stdin.close()
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait(5)

@@ -5,7 +5,9 @@ taken out of the environment, which Lambdas inherit; what ministack itself is to
 """
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from opensessions.local.walls.furnishing import Places
@@ -29,10 +31,17 @@ def main() -> None:
     stores.install(knobs)
     functions.install(folder)
     Control(port, knobs, docker)
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     try:
         symbols.get("app.main")()
     finally:
         docker.close()
+
+
+def _end_with_the_tests() -> None:
+    """Standard input ends when they do, however that was."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _docker(folder: Path, repository: Path) -> Docker:
