@@ -26,8 +26,8 @@ def test_the_page_narrates_and_turns_into_the_app(server: Server) -> None:
         for width, height in ((390, 844), (1440, 900)):
             page.set_viewport_size({"width": width, "height": height})
             _picture(page, f"app-{width}")
-        server.turn(server.get(session), "Make the header blue")
-        page.reload()
+        with page.expect_event("load"):  # it reloads itself when the app is changed
+            server.turn(server.get(session), "Make the header blue")
         expect(page.get_by_text("Buy milk")).to_be_visible()
         assert failed == []
     server.delete(session)
