@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check install --require-hashes --no-deps -r
 
-.PHONY: help run test lint types check test-frameworks test-dynamodb bench lock clean
+.PHONY: help run test lint types check test-frameworks test-dynamodb test-infra test-rehearsal test-mutations test-images \
+	rehearse images synth doctor deploy key outputs destroy bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -37,7 +38,10 @@ test-infra: .venv/infra ## The stack: synthesised in every shape, and checked ag
 	@$(BIN)/pytest -n 2 -m infra tests/infra
 
 test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The stack, deployed to an emulator here and used
-	@$(BIN)/pytest -m rehearsal tests/rehearsal
+	@$(BIN)/pytest -m rehearsal tests/rehearsal --ignore tests/rehearsal/test_mutations.py
+
+test-mutations: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## Mistakes in infra/, each found
+	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_mutations.py
 
 rehearse: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The same, to be used by hand
 	@$(BIN)/python -m tests.rehearsal
