@@ -1,7 +1,6 @@
 """Bedrock as the model: each call is signed by the gateway's own credentials, and no key exists anywhere."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from opensessions.aws.signing import SigV4
 from tests.gateway.model_parts import TOKEN, Answer, Sent, end, frames, model_place, start, streaming, text
-from tests.gateway.test_model_cli import builder, sdk
+from tests.gateway.test_model_cli import builder, sdk, turn
 
 REGION = "us-east-1"
 CREDENTIALS = Credentials("AKIDEXAMPLE", "canary-of-the-secret-key", "canary-of-the-session-token")
@@ -81,26 +80,9 @@ async def test_a_wrong_signature_is_found_out_and_told_without_a_secret() -> Non
 
 @pytest.mark.skipif(sdk is None, reason="needs the agent's SDK")
 async def test_a_turn_of_the_real_agent_and_no_key_anywhere(tmp_path: Path) -> None:
-    home, workspace = tmp_path / "home", tmp_path / "workspace"
-    home.mkdir()
-    workspace.mkdir()
-    seen: list[Sent] = []
+    workspace, seen = tmp_path / "workspace", list[Sent]()
     async with model_place(verified(builder(workspace), seen), auth=signing()) as place:
-        options = sdk.ClaudeAgentOptions(
-            cwd=workspace,
-            tools=["Bash"],
-            permission_mode="bypassPermissions",
-            setting_sources=[],
-            env={
-                "ANTHROPIC_BASE_URL": place.url,
-                "ANTHROPIC_API_KEY": TOKEN,
-                "HOME": str(home),
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-                "IS_SANDBOX": "1",
-                "PATH": os.environ["PATH"],
-            },
-        )
-        heard = [message async for message in sdk.query(prompt="make a file", options=options)]
+        heard = await turn(place.url, tmp_path)
     assert heard[-1].result == "it said canar"
     assert len(seen) == 2 and all(map(_right, seen))
     assert not any("x-api-key" in sent.headers for sent in seen)

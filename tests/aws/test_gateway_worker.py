@@ -15,6 +15,7 @@ from opensessions import tokens
 from opensessions.models import Event, Session
 from tests.aws.cloud import REPOSITORY, Cloud, Task, cloud, free_port
 from tests.aws.model_server import models
+from tests.processes import working_in
 
 _START = """
 import sys; sys.path.extend({path!r})
@@ -70,21 +71,11 @@ def worker(
     try:
         yield process
     finally:
-        for pid in _working_in(root):
+        for pid in working_in(root):
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         process.kill()
         process.wait()
-
-
-def _working_in(folder: Path) -> list[int]:
-    """What the agent left in the background too."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
-                found.append(int(entry.name))
-    return found
 
 
 def await_event(running: Cloud, session: Session, right: Callable[[Event], bool]) -> Event:

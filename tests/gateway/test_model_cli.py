@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.responses import Response
@@ -42,27 +43,32 @@ def builder(workspace: Path):  # type: ignore[no-untyped-def]
     return answer
 
 
-async def test_a_turn_with_a_tool_call(tmp_path: Path) -> None:
-    home, workspace = tmp_path / "home", tmp_path / "workspace"
+async def turn(url: str, folder: Path) -> list[Any]:
+    """What the agent says while it makes a file in `folder / "workspace"`, its model being at `url`."""
+    home, workspace = folder / "home", folder / "workspace"
     home.mkdir()
     workspace.mkdir()
+    options = sdk.ClaudeAgentOptions(
+        cwd=workspace,
+        tools=["Bash"],
+        permission_mode="bypassPermissions",
+        setting_sources=[],
+        env={
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_API_KEY": TOKEN,
+            "HOME": str(home),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "IS_SANDBOX": "1",
+            "PATH": os.environ["PATH"],
+        },
+    )
+    return [message async for message in sdk.query(prompt="make a file", options=options)]
+
+
+async def test_a_turn_with_a_tool_call(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
     async with model_place(builder(workspace)) as place:
-        options = sdk.ClaudeAgentOptions(
-            cwd=workspace,
-            tools=["Bash"],
-            permission_mode="bypassPermissions",
-            setting_sources=[],
-            env={
-                "ANTHROPIC_BASE_URL": place.url,
-                "ANTHROPIC_API_KEY": TOKEN,
-                "HOME": str(home),
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-                "IS_SANDBOX": "1",
-                "PATH": os.environ["PATH"],
-            },
-        )
-        heard = [message async for message in sdk.query(prompt="make a file", options=options)]
-        result = heard[-1]
+        result = (await turn(place.url, tmp_path))[-1]
         assert isinstance(result, sdk.ResultMessage) and not result.is_error, result
         assert result.result == "it said canar"
         assert (workspace / "made.txt").read_text() == "canary\n"

@@ -16,6 +16,7 @@ import pytest
 
 from opensessions.events import Assign, Interrupt, Message
 from opensessions.handshake import door_key
+from tests.processes import working_in
 from tests.sandbox_task.fake_gateway import FakeGateway, serving
 
 REPO = Path(__file__).parents[2]
@@ -92,22 +93,12 @@ class Sandbox:
     async def stop(self) -> None:
         """Leave nothing behind, whatever state the worker is in."""
         if self.process is not None:
-            for pid in _of(self.folder):
+            for pid in working_in(self.folder):
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             await self.process.wait()
-
-
-def _of(folder: Path) -> list[int]:
-    """Processes that work in this sandbox's folder: programs the agent left in the background too."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.fixture
