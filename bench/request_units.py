@@ -25,7 +25,7 @@ from opensessions.aws.table import create_table
 from opensessions.events import EventBatch
 from opensessions.lifecycle import Deadlines
 from opensessions.models import AgentConfig, NewSession
-from opensessions.ports import Launch
+from opensessions.ports import Ended, Launch
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
@@ -59,6 +59,9 @@ class Tasks:
         return True
 
     def running(self) -> list[str]:
+        return []
+
+    def ended(self) -> list[Ended]:
         return []
 
     def dial(self, sandbox_id: str, port: int) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Every minute: deadlines that have passed, and tasks that nobody wants."""
+"""Every minute: ends whose report got lost, deadlines that have passed, and tasks that nobody wants."""
 
 from typing import Any
 

@@ -112,6 +112,15 @@ class Launch:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of launch `number` of a sandbox, and why it came, in words."""
+
+    sandbox_id: str
+    number: int
+    reason: str
+
+
 class SandboxRuntime(Protocol):
     """Where sandboxes run. Nothing above it knows what a task, a process or a container is."""
 
@@ -131,6 +140,12 @@ class SandboxRuntime(Protocol):
 
     def running(self) -> Sequence[str]:
         """The ids of all sandboxes that run or are on their way to."""
+        ...
+
+    def ended(self) -> Sequence[Ended]:
+        """What ended in the last minutes, of itself or by `stop`, told before or not; in any order. Empty for
+        a runtime whose reports cannot get lost.
+        """
         ...
 
 

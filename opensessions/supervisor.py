@@ -1,7 +1,8 @@
 """Starting sandboxes, ending them, and noticing when one is gone, silent or late."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from opensessions import lifecycle, tokens
@@ -116,17 +117,17 @@ class Supervisor:
         return max(((now - session.launched_at).total_seconds() for session in starting), default=0.0)
 
     def sweep(self, until: datetime | None = None) -> None:
-        """Act on deadlines that have passed. An `until` in the far future looks at all live sessions at
-        once.
+        """Act on ends of sandboxes whose report got lost, and on deadlines that have passed. An `until` in
+        the far future looks at all live sessions at once.
         """
+        with _apart("what ended lately"):
+            for end in self._runtime.ended():
+                with _apart(end.sandbox_id):
+                    self.sandbox_stopped(end.sandbox_id, end.number, end.reason)
         for session_id in self._store.due(until or self._clock(), limit=100):
-            try:
+            with _apart(f"session {session_id}"):
                 if session := self._store.get(session_id):
                     self._look(session)
-            except Stale:
-                log.info("session %s changed under the sweep; it is looked at again", session_id)
-            except Exception:  # one session's trouble must not keep the others from being looked at
-                log.exception("session %s could not be looked at; it is tried again", session_id)
 
     def _look(self, session: Session) -> None:
         now = self._clock()
@@ -188,3 +189,14 @@ class Supervisor:
         closed = decided(decide)
         self._wake(session_id)
         return closed
+
+
+@contextmanager
+def _apart(what: str) -> Iterator[None]:
+    """The trouble of one must not keep the sweep from the others: it is logged, and tried again."""
+    try:
+        yield
+    except Stale:
+        log.info("%s changed under the sweep; it is looked at again", what)
+    except Exception:
+        log.exception("%s could not be looked at; it is tried again", what)

@@ -14,7 +14,7 @@ from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.local.sqlite import SqliteStore
 from opensessions.models import NewSession, Session
-from opensessions.ports import Launch, SessionStore
+from opensessions.ports import Ended, Launch, SessionStore
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Recorded, Testimony
@@ -35,11 +35,12 @@ class Clock:
 
 class FakeRuntime:
     """Sandboxes that are only remembered. `refuse` makes launches fail with this reason, `lack` the next
-    so many for want of capacity.
+    so many for want of capacity; `ends` is what it remembers of those that ended.
     """
 
     def __init__(self) -> None:
         self.live: dict[str, Launch] = {}
+        self.ends: list[Ended] = []
         self.launches: list[Launch] = []
         self.refuse: str | None = None
         self.lack = 0
@@ -61,6 +62,9 @@ class FakeRuntime:
 
     def running(self) -> list[str]:
         return list(self.live)
+
+    def ended(self) -> list[Ended]:
+        return list(self.ends)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import pytest
 
 from opensessions.events import SandboxReady, TurnStarted
 from opensessions.models import NewSession, SandboxStatus, Session, Status
+from opensessions.ports import Ended
 from tests.fakes import World, world
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -78,6 +79,37 @@ def test_late_and_foreign_reports_change_nothing(here: World) -> None:
     here.supervisor.sandbox_stopped(session.sandbox_id, 1, "Killed, told late.")
     here.supervisor.sandbox_stopped("sb-" + "0" * 32, 1, "Unknown.")
     assert here.now(session).head == again.head
+
+
+def test_an_end_that_nobody_reported_is_heard_of_by_the_next_sweep(here: World) -> None:
+    session, other = here.create(), here.create()
+    here.runtime.live.pop(session.sandbox_id)
+    here.runtime.ends = [
+        Ended(other.sandbox_id, other.launch + 1, "Another's."),
+        Ended("sb-" + "0" * 32, 1, "Unknown."),
+        Ended(session.sandbox_id, session.launch, "It ran out of its memory."),
+    ]
+    for _ in range(2):
+        here.supervisor.sweep()
+    failed = here.now(session)
+    assert (failed.head.status, here.types(session).count("error")) == (Status.ERROR, 1)
+    assert "out of its memory" in here.store.latest_events(session.id, 1)[0].payload["message"]
+    assert here.now(other) == other
+
+
+def test_an_end_that_cannot_be_acted_on_holds_up_no_other(here: World) -> None:
+    first, second = here.create(), here.create()
+    here.runtime.ends = [Ended(each.sandbox_id, 1, "Gone.") for each in (first, second)]
+    find = here.store.find
+
+    def failing(sandbox_id: str) -> Session | None:
+        if sandbox_id == first.sandbox_id:
+            raise OSError("no answer")
+        return find(sandbox_id)
+
+    here.store.find = failing  # type: ignore[method-assign]
+    here.supervisor.sweep()
+    assert [here.now(each).head.status for each in (first, second)] == [Status.RUNNING, Status.ERROR]
 
 
 class Crash(Exception):

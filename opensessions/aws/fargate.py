@@ -2,24 +2,26 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from opensessions import tokens
+from opensessions.aws.endings import CONTAINER, GROUP, ending
 from opensessions.aws.settings import Cluster
 from opensessions.errors import LaunchFailed, NoCapacity
-from opensessions.ports import Launch
+from opensessions.ports import Ended, Launch
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
-    from mypy_boto3_ecs.type_defs import RunTaskRequestTypeDef
+    from mypy_boto3_ecs.type_defs import RunTaskRequestTypeDef, TaskTypeDef
 
 log = logging.getLogger(__name__)
 
-CONTAINER = "sandbox"
-GROUP = "launch:"
+LATELY = timedelta(minutes=5)
+"""ECS lists a stopped task for an hour; whoever looks every minute need not hear of it sixty times."""
 
 _PASSING = {
     "BlockedException",
@@ -42,8 +44,10 @@ class FargateSandboxes:
     found again without being written down: here, and in what ECS tells about the task.
     """
 
-    def __init__(self, client: "ECSClient", place: Cluster) -> None:
-        self._client, self._place = client, place
+    def __init__(
+        self, client: "ECSClient", place: Cluster, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._client, self._place, self._clock = client, place, clock
 
     def launch(self, launch: Launch) -> None:
         try:
@@ -69,17 +73,23 @@ class FargateSandboxes:
         return next(self._tasks(startedBy=sandbox_id), None) is not None
 
     def running(self) -> Sequence[str]:
-        family = self._place.task_definition.rsplit("/", 1)[-1].split(":")[0]
-        tasks = list(self._tasks(family=family))
-        found: list[str] = []
-        for part in (tasks[n : n + 100] for n in range(0, len(tasks), 100)):
-            described = self._client.describe_tasks(cluster=self._place.cluster, tasks=part)
-            found += [task["startedBy"] for task in described["tasks"] if task.get("startedBy")]
-        return found
+        return [task["startedBy"] for task in self._described("RUNNING") if task.get("startedBy")]
 
-    def _tasks(self, **which: str) -> Iterator[str]:
+    def ended(self) -> Sequence[Ended]:
+        since = self._clock() - LATELY
+        lately = [t for t in self._described("STOPPED") if "stoppedAt" in t and t["stoppedAt"] > since]
+        return [end for end in map(ending, lately) if end]
+
+    def _described(self, status: str) -> "Iterator[TaskTypeDef]":
+        """All tasks of the definition's family that are to be in this status."""
+        family = self._place.task_definition.rsplit("/", 1)[-1].split(":")[0]
+        tasks = list(self._tasks(status, family=family))
+        for part in (tasks[n : n + 100] for n in range(0, len(tasks), 100)):
+            yield from self._client.describe_tasks(cluster=self._place.cluster, tasks=part)["tasks"]
+
+    def _tasks(self, status: str = "RUNNING", **which: str) -> Iterator[str]:
         pages = self._client.get_paginator("list_tasks")
-        for page in pages.paginate(cluster=self._place.cluster, desiredStatus="RUNNING", **which):  # type: ignore[arg-type]
+        for page in pages.paginate(cluster=self._place.cluster, desiredStatus=status, **which):  # type: ignore[arg-type]
             yield from page["taskArns"]
 
 

@@ -162,6 +162,10 @@ class LocalSandboxes:
     def running(self) -> list[str]:
         return [sandbox.launch.sandbox_id for sandbox in self._all()]
 
+    def ended(self) -> tuple[()]:
+        """Nothing: `on_stopped` is a call that cannot get lost."""
+        return ()
+
     def dial(self, sandbox_id: str, port: int) -> str:
         """The path of the door's socket, whatever the port; nothing is there while no sandbox runs."""
         _require_id(sandbox_id)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from opensessions.aws import settings
 from opensessions.aws.fargate import FargateSandboxes
 from opensessions.aws.settings import Cluster
 from opensessions.errors import LaunchFailed, NoCapacity
-from opensessions.ports import Launch
+from opensessions.ports import Ended, Launch
 from tests.aws.account import placing
 
 ACCOUNT = "123456789012"
@@ -180,6 +181,32 @@ def test_all_that_run_are_found_however_many(ecs: Any, told: Stubber) -> None:
         tasks = [{"taskArn": arn, "startedBy": f"sb-{arn[-3:]}"} for arn in part]
         told.add_response("describe_tasks", {"tasks": tasks}, {"cluster": "cluster", "tasks": part})
     assert len(FargateSandboxes(ecs, PLACE).running()) == 250
+
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def test_what_ended_lately_is_told_with_its_reason(ecs: Any, told: Stubber) -> None:
+    ours: dict[str, Any] = {
+        "taskArn": ARN,
+        "startedBy": f"sb-{'a' * 32}",
+        "group": "launch:3",
+        "lastStatus": "STOPPED",
+    }
+    ours |= {"stopCode": "EssentialContainerExited", "containers": [{"name": "sandbox", "exitCode": 137}]}
+    lately, before = NOW - timedelta(minutes=4), NOW - timedelta(minutes=6)
+    tasks = [
+        {**ours, "stoppedAt": lately},
+        {**ours, "stoppedAt": before},
+        {**ours, "lastStatus": "DEPROVISIONING"},
+        {**ours, "stoppedAt": lately, "startedBy": "ecs-svc/8374652819"},
+        {**ours, "stoppedAt": lately, "group": "service:gateway"},
+    ]
+    of_family = {"cluster": "cluster", "desiredStatus": "STOPPED", "family": "sandbox"}
+    told.add_response("list_tasks", {"taskArns": [ARN] * len(tasks)}, of_family)
+    told.add_response("describe_tasks", {"tasks": tasks}, {"cluster": "cluster", "tasks": [ARN] * len(tasks)})
+    ended = FargateSandboxes(ecs, PLACE, clock=lambda: NOW).ended()
+    assert ended == [Ended(f"sb-{'a' * 32}", 3, "Its worker ended with status 137.")]
 
 
 def test_a_task_that_is_gone_is_stopped(ecs: Any, told: Stubber) -> None:

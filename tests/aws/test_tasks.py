@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opensessions.aws import tasks
+from opensessions.aws import endings, tasks
 from opensessions.models import Status
 from opensessions.supervisor import PATIENCE
 from tests.aws.events import stopped
@@ -121,4 +121,4 @@ ROOM = "InsufficientFreeAddressesInSubnet: subnet-1 has no free addresses"
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_why_it_stopped_is_said_in_words(detail: dict[str, Any], reason: str) -> None:
-    assert tasks.reason({"stopCode": "EssentialContainerExited", **detail}) == reason
+    assert endings.reason({"stopCode": "EssentialContainerExited", **detail}) == reason

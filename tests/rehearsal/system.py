@@ -2,13 +2,11 @@
 
 import json
 import secrets
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from opensessions.aws.dynamodb import DynamoStore
 from tests.e2e.target import Target, until
 from tests.rehearsal.deployment import PREVIEWS, Stack
 from tests.rehearsal.front import Front, streamed
@@ -83,13 +81,6 @@ class System(Target):
         sqs = self.emulator.client("sqs")
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
-
-    def is_due(self, session: dict[str, Any]) -> None:
-        """Let the time of a session's next look be now, instead of waiting for it."""
-        store = DynamoStore(self.outputs["TableName"], self.emulator.client("dynamodb"))
-        found = store.get(session["id"])
-        assert found is not None
-        store.commit(found, found.model_copy(update={"due_at": datetime.now(UTC)}))
 
     def close(self) -> list[int]:
         """End the gateways, and return with which status each did."""
