@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from opensessions.errors import Conflict, Stale
-from opensessions.events import AnyEvent, InboxItem, Level
+from opensessions.events import InboxItem, Level
 from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Session, timestamp
+from opensessions.notices import AnyEvent
 
 T = TypeVar("T")
 _TRIES = 20

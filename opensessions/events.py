@@ -1,15 +1,17 @@
-"""The wire contract between a sandbox and the service, and the payloads that clients see.
+"""The wire contract between a sandbox and the service, and the payloads of events, which clients see.
 
 Outwards a sandbox posts an `EventBatch` to `/sandbox/v1/events` and is answered with an `Ack`. Inwards it
 reads `InboxItem`s from `/sandbox/v1/inbox?after=<seq>` as server-sent events, whose `id:` is the item's
 number. A sandbox's events are numbered anew, from 1, at each launch; the inbox goes on. Neither has gaps.
-Nothing but pydantic is imported here, because this module is the only one of the service that goes into a
+Nothing but pydantic is imported here, because this module and `archives`, which belongs to it, go into the
 sandbox.
 """
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from opensessions.archives import WORKSPACE_BYTES, Beginning, Commit
 
 WIRE_VERSION = 1
 
@@ -137,36 +139,22 @@ class Interrupted(Payload):
     type: Literal["interrupted"] = "interrupted"
 
 
+class Restored(Payload):
+    """The workspace and the conversation are as they were after `version`. `inbox_seq` is the inbox item that
+    asked for it.
+    """
+
+    type: Literal["restored"] = "restored"
+    version: int = Field(ge=1)
+    inbox_seq: int = Field(ge=0)
+
+
 class Error(Payload):
     """Something failed; `message` says what and what to do, `code` is for programs."""
 
     type: Literal["error"] = "error"
     message: str
     code: str = "error"
-
-
-# ---- what only the service says ----
-
-
-class SessionStarted(Payload):
-    type: Literal["session_started"] = "session_started"
-    message: str = "Bootstrapping sandbox..."
-
-
-class UserMessage(Payload):
-    """A prompt or follow-up was taken; `queued` when a turn was running."""
-
-    type: Literal["user_message"] = "user_message"
-    message_id: str
-    text: str
-    queued: bool = False
-
-
-class SessionEnded(Payload):
-    """The last event of a session."""
-
-    type: Literal["session_ended"] = "session_ended"
-    reason: str
 
 
 SandboxEvent = Annotated[
@@ -182,12 +170,10 @@ SandboxEvent = Annotated[
     | Result
     | TurnComplete
     | Interrupted
+    | Restored
     | Error,
     Field(discriminator="type"),
 ]
-
-AnyEvent = SandboxEvent | SessionStarted | UserMessage | SessionEnded
-
 
 class EventBatch(BaseModel):
     """Events number `first_seq`, `first_seq` + 1, …; an empty batch is a sign of life.
@@ -220,16 +206,18 @@ class HistoryMessage(BaseModel):
 
 class Assign(BaseModel):
     """The work: always the first item of a launch. `history` holds what was said before, if this is not the
-    first.
+    first; `beginning` the workspace and the conversation to go on with. Without a `prompt` nothing is asked
+    yet.
 
     `skills` maps a path relative to `/workspace/agent` to the file's text. `door_key` (hex) is the key of
-    the door's handshake. `preview_url` has `{port}` for the port.
+    the door's handshake. `preview_url` has `{port}` for the port. `start_command` is a shell's command that
+    brings the preview back after a sleep, instead of what was seen to listen before.
     """
 
     type: Literal["assign"] = "assign"
     session_id: str
-    message_id: str
-    prompt: str
+    message_id: str | None = None
+    prompt: str | None = None
     system_prompt: str | None = None
     skills: dict[str, str] = {}
     tools: list[str]
@@ -240,6 +228,9 @@ class Assign(BaseModel):
     history: list[HistoryMessage] = []
     preview_url: str
     door_key: str = ""
+    start_command: str | None = None
+    beginning: Beginning = Beginning()
+    workspace_bytes: int = WORKSPACE_BYTES
 
 
 class Message(BaseModel):
@@ -256,12 +247,38 @@ class Interrupt(BaseModel):
     type: Literal["interrupt"] = "interrupt"
 
 
+class Restore(BaseModel):
+    """Go back to a version, files and conversation: a turn of its own, which `Restored` ends. What listens is
+    started again.
+    """
+
+    type: Literal["restore"] = "restore"
+    version: int
+    commit: Commit
+    claude_session_id: str | None = None
+
+
+class Save(BaseModel):
+    """Make a full archive and go on."""
+
+    type: Literal["save"] = "save"
+
+
+class Hibernate(BaseModel):
+    """Stop what runs, make a full archive, and end if the answer to it says so; else go on. An agent at work
+    does not obey.
+    """
+
+    type: Literal["hibernate"] = "hibernate"
+
+
 class Shutdown(BaseModel):
     """Stop working; the sandbox is about to be taken away."""
 
     type: Literal["shutdown"] = "shutdown"
 
 
-InboxItem = Annotated[Assign | Message | Interrupt | Shutdown, Field(discriminator="type")]
+AnyItem = Assign | Message | Interrupt | Restore | Save | Hibernate | Shutdown
+InboxItem = Annotated[AnyItem, Field(discriminator="type")]
 
-inbox_item: TypeAdapter[Assign | Message | Interrupt | Shutdown] = TypeAdapter(InboxItem)
+inbox_item: TypeAdapter[AnyItem] = TypeAdapter(InboxItem)

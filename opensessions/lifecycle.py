@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from opensessions.errors import Conflict
-from opensessions.events import AnyEvent, Result, TurnComplete
+from opensessions.events import Result, TurnComplete
 from opensessions.models import SandboxStatus, Session, Status
+from opensessions.notices import AnyEvent
 
 _NEXT = {
     Status.RUNNING: {Status.RUNNING, Status.READY, Status.ERROR, Status.ENDED},

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
+from opensessions.archives import WORKSPACE_BYTES, Change
 from opensessions.events import Artifact, InboxItem, Level
 
 
@@ -50,7 +51,8 @@ class Head(Model):
 
     `rev` counts the writes (the condition of each commit). `last_seq` numbers the session's events,
     `agent_seq` those of the present launch of its sandbox, `inbox_seq` the items sent to it; `asked_seq` is
-    the newest item that asks for a turn. `heard_at` is when the sandbox last gave a sign of life.
+    the newest item that asks for a turn, `answered_seq` the newest whose turn is over. `heard_at` is when the
+    sandbox last gave a sign of life, `active_at` when somebody last used the session.
     """
 
     rev: int = 0
@@ -60,8 +62,71 @@ class Head(Model):
     agent_seq: int = 0
     inbox_seq: int = 0
     asked_seq: int = 0
+    answered_seq: int = 0
     updated_at: Timestamp
     heard_at: Timestamp | None = None
+    active_at: Timestamp | None = None
+
+
+class Limits(Model):
+    """Bounds of one session. `idle_seconds` without use send it to sleep (None: it stays awake);
+    `workspace_bytes` is what its files may have unpacked.
+    """
+
+    idle_seconds: int | None = 600
+    workspace_bytes: int = WORKSPACE_BYTES
+
+
+class Archive(Model):
+    """A durable archive of a workspace: `size` bytes stored, `bytes` unpacked. It holds the state after
+    `version` (0: before any). Where a session begins with another's, `commit` is the version of it to go back
+    to, and `fresh` tells to forget its versions and its conversation.
+    """
+
+    id: str
+    kind: Literal["full", "light"]
+    size: int
+    bytes: int
+    files: int
+    version: int = 0
+    commit: str | None = None
+    fresh: bool = False
+    created_at: Timestamp
+
+
+class Version(Model):
+    """The state after a turn: `parent` is the version that the turn began with (0: none). `files` are the
+    first few of the `changed` files, `commit` the state in the sandbox's history.
+    """
+
+    number: int
+    parent: int = 0
+    title: str
+    message_id: str | None = None
+    files: tuple[Change, ...] = ()
+    changed: int = 0
+    commit: str
+    claude_session_id: str | None = None
+    cost_usd: float | None = None
+    created_at: Timestamp
+
+
+class TemplateStatus(StrEnum):
+    PREPARING = "preparing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Template(Model):
+    """A prepared workspace to begin sessions with, made of a session's; on its own once it is ready."""
+
+    id: str
+    account: str
+    name: str
+    session_id: str
+    status: TemplateStatus
+    archive: Archive | None = None
+    created_at: Timestamp
 
 
 class Session(Model):
@@ -72,6 +137,11 @@ class Session(Model):
     used) to the SHA-256 of the present launch's token, in hex. `address` is where the sandbox was when it
     booted, for runtimes that learn it so. `due_at` is when the sweep looks at the session next; None when
     nothing is left to watch.
+
+    `archives` are those to come back from, oldest first. `version` is the version that the workspace is at,
+    or was before the running turn, `versions` how many there are. `losses` counts the sandboxes that were
+    lost since a turn was last over. `hibernating` is the inbox item that told the sandbox to make ready for
+    sleep, as long as that holds.
     """
 
     id: str
@@ -92,6 +162,12 @@ class Session(Model):
     tokens: dict[str, str] = {}
     address: str | None = None
     due_at: Timestamp | None = None
+    limits: Limits = Limits()
+    archives: tuple[Archive, ...] = ()
+    version: int = 0
+    versions: int = 0
+    losses: int = 0
+    hibernating: int | None = None
     created_at: Timestamp
     head: Head
 
@@ -111,6 +187,15 @@ class AgentConfig(Model):
     max_turns: int = 50
     mcp_servers: dict[str, dict[str, Any]] = {}
     allowed_hosts: tuple[str, ...] | None = None
+    start_command: str | None = None
+
+
+class Origin(Model):
+    """What a session begins with: a template, or a session as it was after a version (None: its newest)."""
+
+    session_id: str | None = None
+    version: int | None = None
+    template_id: str | None = None
 
 
 class NewSession(Model):
@@ -122,6 +207,8 @@ class NewSession(Model):
     user_name: str = ""
     config: AgentConfig = AgentConfig()
     metadata: dict[str, str] = {}
+    limits: Limits = Limits()
+    origin: Origin | None = None
 
 
 class Message(Model):
@@ -173,6 +260,7 @@ class Changes:
     inbox: tuple[tuple[int, InboxItem], ...] = ()
     config: AgentConfig | None = None
     claim: Claim | None = None
+    versions: tuple[Version, ...] = ()
 
 
 NOTHING = Changes()

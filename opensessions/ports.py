@@ -8,7 +8,18 @@ from datetime import datetime
 from typing import Protocol
 
 from opensessions.events import InboxItem
-from opensessions.models import NOTHING, AgentConfig, Changes, Claim, Event, Message, Page, Session
+from opensessions.models import (
+    NOTHING,
+    AgentConfig,
+    Changes,
+    Claim,
+    Event,
+    Message,
+    Page,
+    Session,
+    Template,
+    Version,
+)
 
 
 class SessionStore(Protocol):
@@ -73,6 +84,20 @@ class SessionStore(Protocol):
         """At most `limit` inbox items with a number > `after`, in order."""
         ...
 
+    def versions(self, session_id: str, after: int, limit: int) -> list[Version]:
+        """At most `limit` versions with a number > `after`, in order."""
+        ...
+
+    def version(self, session_id: str, number: int) -> Version | None:
+        """One version."""
+        ...
+
+    def purge(self, session_id: str) -> None:
+        """Delete a session and everything that belongs to it, the session itself last, so that a purge that
+        was cut short can be done again. Idempotent, also for an unknown one.
+        """
+        ...
+
     def page(self, account: str, user_id: str | None, limit: int, cursor: str | None) -> Page:
         """Sessions of an account, or of one user of it, newest first. Raises InvalidRequest for a foreign
         cursor.
@@ -89,6 +114,22 @@ class SessionStore(Protocol):
 
     def due(self, now: datetime, limit: int) -> Sequence[str]:
         """Ids of sessions whose `due_at` has passed, most overdue first."""
+        ...
+
+    def put_template(self, template: Template) -> None:
+        """Write a template whole, in place of what its account and id held."""
+        ...
+
+    def template(self, account: str, template_id: str) -> Template | None:
+        """One template of an account."""
+        ...
+
+    def templates(self, account: str) -> list[Template]:
+        """All templates of an account, oldest first."""
+        ...
+
+    def drop_template(self, account: str, template_id: str) -> None:
+        """Forget a template. Idempotent."""
         ...
 
     def put_key(self, key_hash: str, account: str) -> None:
@@ -150,7 +191,9 @@ class SandboxRuntime(Protocol):
 
 
 class BlobStore(Protocol):
-    """Bytes too large for the session store. Keys are paths without `..`, made by the service alone."""
+    """Bytes too large for the session store. Keys and prefixes are paths without `..`, made by the service
+    alone.
+    """
 
     def put(self, key: str, data: bytes) -> None:
         """Store; on return it is durable. Again: replaced whole, never seen half."""
@@ -158,4 +201,34 @@ class BlobStore(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """What was put, or None."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """How many bytes `get` would return, or None."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """The next steps of all keys that begin with `prefix` and a slash, each once, sorted: a folder's
+        names.
+        """
+        ...
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy all that lies beneath the prefix `source` to beneath `target`, however much it is. Both stay
+        on their own. Cut short, it leaves some of it.
+        """
+        ...
+
+    def delete(self, prefix: str) -> None:
+        """Delete what `prefix` names and all that lies beneath it, older versions too. Idempotent."""
+        ...
+
+    def upload_url(self, key: str, size: int, sha256: str) -> str | None:
+        """Where these very bytes can be PUT for a few minutes without any right, as `key`; None where the
+        bytes have to be brought to `put`.
+        """
+        ...
+
+    def download_url(self, key: str) -> str | None:
+        """Where `key` can be fetched for a few minutes without any right; None: use `get`."""
         ...

@@ -13,9 +13,10 @@ from datetime import datetime
 from opensessions import lifecycle, titles, tokens
 from opensessions.draft import Draft, decided
 from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, InvalidRequest, RateLimited
-from opensessions.events import Assign, Interrupt, SessionStarted, UserMessage
+from opensessions.events import Assign, Interrupt
 from opensessions.events import Message as FollowUp
 from opensessions.models import Claim, Head, NewSession, Session, Status
+from opensessions.notices import SessionStarted, UserMessage
 from opensessions.ports import SessionStore
 from opensessions.reading import Reading
 from opensessions.supervisor import Supervisor

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from opensessions import lifecycle, tokens
 from opensessions.draft import Draft, decided
 from opensessions.errors import LaunchFailed, NoCapacity, Stale
-from opensessions.events import Error, SessionEnded
+from opensessions.events import Error
 from opensessions.lifecycle import Deadlines
 from opensessions.models import SandboxStatus, Session, Status
+from opensessions.notices import SessionEnded
 from opensessions.ports import Launch, SandboxRuntime, SessionStore
 
 log = logging.getLogger(__name__)

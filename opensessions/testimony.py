@@ -15,7 +15,6 @@ from opensessions.draft import Draft, decided
 from opensessions.errors import EventGap, Unauthorized
 from opensessions.events import (
     Ack,
-    AnyEvent,
     Assign,
     Error,
     EventBatch,
@@ -26,6 +25,7 @@ from opensessions.events import (
     Result,
 )
 from opensessions.models import Changes, Session, Status
+from opensessions.notices import AnyEvent
 from opensessions.ports import BlobStore, SessionStore
 
 EVENT_BYTES = 256 * 1024
@@ -201,7 +201,7 @@ class Testimony:
             }
         )
 
-    def _history(self, session: Session, before: str) -> list[HistoryMessage]:
+    def _history(self, session: Session, before: str | None) -> list[HistoryMessage]:
         history: list[HistoryMessage] = []
         for message in self._store.messages(session.id, _HISTORY):
             if message.id == before:

@@ -73,7 +73,7 @@ class Agent:
         self._folder = os.path.relpath(self._cwd, paths.root).removeprefix(".")
         self._artifacts = project.Artifacts(paths.root)
         self._calls = ToolCalls(self._artifacts, self._cwd)
-        self._waiting = deque([Turn(seq, assign.message_id, assign.prompt)])
+        self._waiting = deque([Turn(seq, assign.message_id, assign.prompt or "")])
         self._news = asyncio.Event()
         self._turn: Turn | None = None
         self._seq = seq

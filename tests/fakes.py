@@ -9,11 +9,12 @@ from typing import Any
 
 from opensessions import tokens
 from opensessions.errors import LaunchFailed, NoCapacity
-from opensessions.events import AnyEvent, EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
+from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.local.sqlite import SqliteStore
 from opensessions.models import NewSession, Session
+from opensessions.notices import AnyEvent
 from opensessions.ports import Ended, Launch, SessionStore
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor

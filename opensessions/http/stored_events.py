@@ -4,7 +4,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter, create_model
 
-from opensessions import events
+from opensessions import events, notices
 from opensessions.http.views import Time
 
 _OWN: dict[str, Any] = {
@@ -16,8 +16,8 @@ _OWN: dict[str, Any] = {
 
 
 def payloads() -> tuple[type[events.Payload], ...]:
-    """The classes of `events.AnyEvent`."""
-    sandbox, *service = get_args(events.AnyEvent)
+    """The classes of `notices.AnyEvent`."""
+    sandbox, *service = get_args(notices.AnyEvent)
     return (*get_args(get_args(sandbox)[0]), *service)
 
 

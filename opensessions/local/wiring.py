@@ -15,7 +15,7 @@ from gateway.egress_policy import EgressPolicy
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
 from gateway.resolver import SystemResolver
-from opensessions import events, handshake, tokens
+from opensessions import archives, events, handshake, tokens
 from opensessions.http import api, callback
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
@@ -141,7 +141,7 @@ class System:
 
 
 def _places(settings: Settings, sockets: Sockets) -> Places:
-    wire = [Path(str(module.__file__)) for module in (events, handshake)]
+    wire = [Path(str(module.__file__)) for module in (archives, events, handshake)]
     code = {f"opensessions/{file.name}": file for file in (*wire, wire[0].parent / "__init__.py")}
     worker = Path(str(sandbox_task.__file__)).parent
     return Places(

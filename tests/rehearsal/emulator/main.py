@@ -47,7 +47,8 @@ def _end_with_the_tests() -> None:
 def _docker(folder: Path, repository: Path) -> Docker:
     run, workspaces = folder / "run", folder / "workspaces"
     run.mkdir(mode=0o711)
-    code = ("opensessions/__init__.py", "opensessions/events.py", "opensessions/handshake.py", "sandbox_task")
+    wire = ("__init__", "archives", "events", "handshake")
+    code = (*(f"opensessions/{name}.py" for name in wire), "sandbox_task")
     places = Places(
         run, workspaces, run, run, repository / ".venv-sandbox", {name: repository / name for name in code}
     )
