@@ -1,43 +1,84 @@
-"""`python -m tests.rehearsal`: the deployed system on this machine, to be used by hand until Ctrl-C; then the
-operator's command takes it down.
+"""`make rehearse`: the deployed system on this machine, to be used by hand until Ctrl-C; then the operator's
+command takes it down.
 """
 
+import argparse
 import signal
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
+from tests.rehearsal.deployment import Failed
 from tests.rehearsal.rehearsal import Rehearsal
 
 _BODY = '{"prompt": "Build a todo app", "user_id": "me"}'
+_HEADERS = '-H "X-API-Key: $KEY" -H "Content-Type: application/json"'
 
 
 def main() -> int:
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    parser = argparse.ArgumentParser(prog="python -m tests.rehearsal", description=__doc__)
+    parser.add_argument("-c", "--context", action="append", default=[], metavar="KEY=VALUE")
+    pairs = [pair.split("=", 1) for pair in parser.parse_args().context]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-        print("Deploying the stack to an emulator of AWS on this machine…", flush=True)
-        system = Rehearsal(Path(folder))
         try:
-            _tell(system)
-            over.wait()
-            print(system.deployment.operate("destroy", "--yes").splitlines()[-1])
-        finally:
-            system.stop()
-        print(f"Seconds: {system.deployment.times}")
+            return _rehearse(Path(folder), dict(pairs))
+        except KeyboardInterrupt:
+            print("\nNothing is left running.")
+        except Failed as failed:
+            print(failed, file=sys.stderr)
+    return 1
+
+
+def _rehearse(folder: Path, context: dict[str, str]) -> int:
+    print("Deploying the stack to an emulator of AWS on this machine: half a minute…", flush=True)
+    system = Rehearsal(folder, **context)
+    try:
+        print(_told(system, folder), flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("\nTaking it down…", flush=True)
+        if system.deployment.status():
+            said = system.deployment.operate("destroy", "--yes").splitlines()
+            print("\n".join(line for line in said if " | " not in line))  # CloudFormation's progress
+    finally:
+        system.stop()
+    steps = ", ".join(f"{step} {seconds}" for step, seconds in system.deployment.times.items())
+    print(f"Nothing is left running. Seconds that each step took: {steps}.")
     return 0
 
 
-def _tell(system: Rehearsal) -> None:
-    print(f"Seconds: {system.deployment.times}")
-    print(f"The API, with two gateways behind it: {system.url}\nA key: {system.key}\n")
-    json = "-H 'Content-Type: application/json'"
-    print(f"curl -H 'X-API-Key: {system.key}' {json} -d '{_BODY}' {system.url}/v1/sessions")
-    print(f"curl -N -H 'X-API-Key: {system.key}' {system.url}/v1/sessions/<id>/events")
-    print(f"curl -H 'Host: <previewUrl without https://>' {system.front}/")
-    print("\nCtrl-C takes it down.", flush=True)
+def _told(system: Rehearsal, folder: Path) -> str:
+    """What it is and how to use it; the operator's environment is put into a file for it."""
+    shell = folder / "operator"
+    told = {**system.deployment.operator, "API": system.url, "KEY": system.key}
+    lines = [
+        "unset AWS_PROFILE AWS_SESSION_TOKEN",
+        *(f"export {name}='{value}'" for name, value in told.items()),
+    ]
+    shell.write_text("\n".join(lines) + "\n")
+    port = system.front.rsplit(":", 1)[1]
+    named = system.preview_url("<sandboxId>").partition("://")[2]
+    name, _, path = named.partition("/")
+    label = name.split(".")[0] if name.startswith("<") else "previews"
+    preview = f"http://{label}.localhost:{port}/{path}" if named else "none, as previews=off"
+    return f"""
+The whole system is deployed: the real stack in an emulator of AWS, its functions and two gateways as
+processes under their roles, sandboxes as walled processes, and a stand-in for the model that builds small
+apps. Nothing of it is in a cloud or costs anything. In another terminal, in this folder:
+
+  . {shell}    # from here on, that shell means this deployment
+
+  curl -s $API/v1/sessions {_HEADERS} -d '{_BODY}'
+  curl -N $API/v1/sessions/$ID/events -H "X-API-Key: $KEY"    # ID=session_… from the answer
+
+A preview, for browsers and curl: {preview}
+As operator: make outputs · make key ACCOUNT=acme · make doctor · make deploy · make destroy
+Logs: {folder}/*.log
+
+Ctrl-C takes it down. It took {system.deployment.times["all"]:.0f} s."""
 
 
 if __name__ == "__main__":

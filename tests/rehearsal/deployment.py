@@ -43,17 +43,23 @@ class Failed(Exception):
 
 
 class Deployment:
-    """`times` are the seconds of each step. `context` comes on top of `CONTEXT`."""
+    """`times` are the seconds of each step. `context` comes on top of `CONTEXT`. In the
+    environment `operator` the operator's commands (`make key`, `make deploy`) mean this deployment.
+    """
 
     def __init__(self, emulator: Emulator, folder: Path, **context: str) -> None:
         self.emulator, self.folder = emulator, folder
         self.context = {**CONTEXT, "preview_zone_id": _zone(emulator), **context}
         self.times: dict[str, float] = {}
         self.outputs: dict[str, str] = {}
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        self.operator = {
             **emulator.environment,
             "CDK_HOME": str(folder),  # it remembers there which account a key belongs to
+            "CONTEXT": " ".join(f"{name}={value}" for name, value in self.context.items()),
+        }
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            **self.operator,
             "CI": "1",
             "CDK_DISABLE_VERSION_CHECK": "1",
             "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
@@ -92,6 +98,14 @@ class Deployment:
         pairs = [word for name, value in self.context.items() for word in ("-c", f"{name}={value}")]
         with self._timed(words[0]):
             return self._run(sys.executable, "-m", "infra.ops", *words, *pairs)
+
+    def first(self) -> tuple[Stack, str]:
+        """All that docs/deploy.md tells a new operator to do; returns the stack, and a key for its API."""
+        self.bootstrap()
+        stack = self.deploy(self.synthesise(self.folder / "cdk.out"))
+        key = self.operate("key", "--account", "rehearsal").strip()
+        stack.put_model_key("sk-none")
+        return stack, key
 
     def status(self) -> str | None:
         """CloudFormation's word for the stack; None when there is none."""

@@ -70,7 +70,8 @@ def streamed(emulator: Emulator, stack: str) -> list[Streamed]:
 
 class Front:
     """Serves the API at `url`, and previews, by their names, at `address`. `gateways` are the public sides of
-    those that live; they are taken in turns.
+    those that live; they are taken in turns. Browsers find previews at `<sandbox>-p<port>.localhost`, too, or
+    with `previews=trial` at `previews.localhost`.
     """
 
     def __init__(self, emulator: Emulator, outputs: Mapping[str, str], streams: Iterable[Streamed]) -> None:
@@ -79,6 +80,7 @@ class Front:
         api = (public.hostname or "").split(".")[0]
         self._api_host = f"{api}.execute-api.localhost:{emulator.port}"
         self._emulator, self._stage, self._streams = emulator, public.path.strip("/"), tuple(streams)
+        self._previews = urlsplit(outputs.get("PreviewUrl", "")).netloc
         self._turn = itertools.count()
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
         self._http = httpx2.AsyncClient(limits=limits, timeout=PATIENCE, trust_env=False)
@@ -100,7 +102,7 @@ class Front:
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        host = request.headers.get("host", "").split(":")[0]
+        host = self._public(request.headers.get("host", "").split(":")[0])
         if host != "127.0.0.1":
             return await self._pass_on(request, self._gateway(), request.scope["raw_path"].decode(), host)
         stage, slash, rest = request.url.path.removeprefix("/").partition("/")
@@ -111,6 +113,10 @@ class Front:
                 named = urlsplit(stream.uri).hostname or ""
                 return await self._pass_on(request, self._gateway(), target, named, stream.seconds)
         return await self._invoked(request)
+
+    def _public(self, host: str) -> str:
+        label, _, end = host.partition(".")
+        return self._previews.replace("{sandbox}-p{port}", label) if end == "localhost" else host
 
     async def _invoked(self, request: Request) -> Response:
         body = await request.body()

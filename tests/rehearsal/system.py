@@ -1,54 +1,29 @@
-"""A deployed stack with what it lacks on this machine: gateways, and the front before it."""
+"""A deployed stack with what stands before it on AWS."""
 
 import json
-import secrets
-from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from tests.e2e.target import Target, until
-from tests.rehearsal.deployment import PREVIEWS, Stack
+from tests.rehearsal.deployment import Stack
 from tests.rehearsal.front import Front, streamed
-from tests.rehearsal.gateway_process import GatewayProcess, environment
 
 
 class System(Target):
-    """A target for the end-to-end tests. Everything in it is as the template says, but for what a machine is
-    not: gateways are processes with addresses of their own, and sandboxes walled ones. Logs go to `folder`;
-    `model` is where the model is.
-    """
+    """A target for the end-to-end tests, once `front_door` is told where gateways are."""
 
-    def __init__(self, stack: Stack, key: str, model: str, folder: Path, gateways: int = 2) -> None:
+    def __init__(self, stack: Stack, key: str) -> None:
         self.emulator, self.outputs, self.key = stack.emulator, stack.outputs, key
         self.front_door = Front(stack.emulator, stack.outputs, streamed(stack.emulator, stack.name))
         self.url, self.front = self.front_door.url, self.front_door.address
         self.http = httpx2.Client(base_url=self.url, headers={"X-API-Key": key}, timeout=40)
-        told, network = environment(stack), f"127.{70 + secrets.randbelow(180)}.255"
-        hosts = [f"{network}.{number + 1}" for number in range(gateways)]
-        instead = {"MODEL_URL": model, "PEERS": ",".join(hosts)}
-        self.gateways = [
-            GatewayProcess(host, told, folder / f"gateway-{host}.log", **instead) for host in hosts
-        ]
-        try:
-            for gateway in self.gateways:
-                gateway.start()
-        except BaseException:
-            self.close()
-            raise
-        self.lead(*self.gateways)
-
-    def lead(self, *gateways: GatewayProcess) -> None:
-        """From now on visitors and sandboxes are led to these."""
-        self.front_door.gateways = [each.public for each in gateways]
-        self.emulator.tell("/gateways", gateways=[each.ports for each in gateways])
 
     def preview_url(self, sandbox: str, port: int = 3000) -> str:
-        return f"https://{sandbox}-p{port}.{PREVIEWS}"
+        return self.outputs.get("PreviewUrl", "").replace("{sandbox}", sandbox).replace("{port}", str(port))
 
     def log(self) -> str:
-        files = [self.emulator.log, *(each.log for each in self.gateways)]
-        return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
+        return self.emulator.log.read_text(errors="replace")
 
     def sweep(self) -> None:
         """What the schedule does every minute."""
@@ -82,9 +57,6 @@ class System(Target):
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
 
-    def close(self) -> list[int]:
-        """End the gateways, and return with which status each did."""
+    def close(self) -> None:
         self.http.close()
-        codes = [gateway.stop() for gateway in self.gateways if gateway.process]
         self.front_door.close()
-        return codes

@@ -16,6 +16,7 @@ from tests.e2e.target import until
 from tests.rehearsal.assembly import Template, template
 from tests.rehearsal.deployment import STACK, Deployment, Stack
 from tests.rehearsal.emulator_process import Emulator
+from tests.rehearsal.quick import QuickSystem
 from tests.rehearsal.served import Served
 from tests.rehearsal.system import System
 
@@ -70,7 +71,7 @@ class Trials:
             self._delete(name)
 
     def _try(self, stack: Stack, key: str) -> list[str]:
-        system = System(stack, key, self._model.address, self._folder, gateways=1)
+        system = QuickSystem(stack, key, self._model.address, self._folder, gateways=1)
         try:
             job(system)
         except (AssertionError, httpx2.HTTPError, KeyError) as error:
