@@ -135,7 +135,8 @@ class Session(Model):
     `launch` counts the starts of its sandbox and `assign_seq` is the inbox item with which the present one
     began. `tokens` maps a kind ("worker", "model", "egress", "boot", and "booted" for a boot ticket that was
     used) to the SHA-256 of the present launch's token, in hex. `address` is where the sandbox was when it
-    booted, for runtimes that learn it so. `due_at` is when the sweep looks at the session next; None when
+    booted, for runtimes that learn it so. `lacked` are the launches in a row, the present one with them, that
+    found no capacity. `due_at` is when the sweep looks at the session next; None when
     nothing is left to watch.
 
     `archives` are those to come back from, oldest first. `version` is the version that the workspace is at,
@@ -161,6 +162,7 @@ class Session(Model):
     assign_seq: int = 1
     tokens: dict[str, str] = {}
     address: str | None = None
+    lacked: tuple[int, ...] = ()
     due_at: Timestamp | None = None
     limits: Limits = Limits()
     archives: tuple[Archive, ...] = ()
@@ -174,6 +176,11 @@ class Session(Model):
     @property
     def live(self) -> bool:
         return self.head.sandbox_status in LIVE
+
+    @property
+    def put_off(self) -> bool:
+        """Whether the present launch found no capacity, so that another one is to come."""
+        return self.head.sandbox_status is SandboxStatus.STARTING and self.launch in self.lacked
 
 
 class AgentConfig(Model):

@@ -155,11 +155,14 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of launch `number` of a sandbox, and why it came, in words."""
+    """The end of launch `number` of a sandbox, and why it came, in words. `lacking`: it never began, for want
+    of something of which there will probably be enough soon.
+    """
 
     sandbox_id: str
     number: int
     reason: str
+    lacking: bool = False
 
 
 class SandboxRuntime(Protocol):

@@ -157,7 +157,7 @@ class Service(Reading):
 
     def _started(self, session: Session, token: str) -> Session:
         """The session with a sandbox about to be launched, which begins with the next inbox item."""
-        begun = session.model_copy(update={"assign_seq": session.head.inbox_seq + 1})
+        begun = session.model_copy(update={"assign_seq": session.head.inbox_seq + 1, "lacked": ()})
         return self._supervisor.watched(lifecycle.launched(begun, tokens.token_hashes(token), self._clock()))
 
     def _ask(self, draft: Draft, text: str, *, queued: bool, launching: bool) -> None:

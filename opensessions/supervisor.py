@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 PATIENCE = (5, 15, 30, 60, 60)
 """Seconds to wait for capacity, try by try. After the last one the session is in `error`."""
 
-Later = Callable[[str, int, int, int], None]
-"""`later(sandbox_id, launch, attempt, seconds)`: see that `Supervisor.relaunch` is called with the first
-three, `seconds` from now. A call that gets lost is made good for by the deadline of the start."""
+Later = Callable[[str, int, int], None]
+"""`later(sandbox_id, launch, seconds)`: see that `Supervisor.relaunch` is called with the first two,
+`seconds` from now. A call that gets lost is made good for by the deadline of the start."""
 
 
-def never(sandbox_id: str, launch: int, attempt: int, seconds: int) -> None:
+def never(sandbox_id: str, launch: int, seconds: int) -> None:
     """For runtimes whose capacity does not come back by waiting: they do not raise NoCapacity."""
 
 
@@ -53,7 +53,7 @@ class Supervisor:
         """The session with the date of its next look."""
         return session.model_copy(update={"due_at": lifecycle.next_look(session, self._deadlines)})
 
-    def launch(self, session: Session, token: str, attempt: int = 0) -> Session:
+    def launch(self, session: Session, token: str) -> Session:
         """Start the sandbox of a session that was committed as starting; a refusal puts the session in
         `error`, at once or, for want of capacity, after the tries of `PATIENCE`.
         """
@@ -61,15 +61,13 @@ class Supervisor:
         try:
             self._runtime.launch(Launch(session.sandbox_id, session.launch, token))
         except NoCapacity as lack:
-            if attempt < len(PATIENCE):
-                return self._wait(session, attempt, str(lack))
-            return self._refused(session, str(lack))
+            return self._lacking(session, str(lack))
         except LaunchFailed as failure:
             return self._refused(session, str(failure))
         return session
 
-    def relaunch(self, sandbox_id: str, launch: int, attempt: int) -> None:
-        """Try again what `launch` put off. Late and repeated calls change nothing."""
+    def relaunch(self, sandbox_id: str, launch: int) -> None:
+        """Try again what was put off. Late and repeated calls change nothing."""
 
         def decide() -> tuple[Session, str] | None:
             before = self._store.find(sandbox_id)
@@ -81,7 +79,7 @@ class Supervisor:
             return self._store.commit(before, self.watched(again)), token
 
         if begun := decided(decide):
-            self.launch(*begun, attempt)
+            self.launch(*begun)
 
     def end(self, session_id: str) -> Session:
         """End a session for good and its sandbox with it; on return nothing of it runs. Again: no change."""
@@ -89,10 +87,16 @@ class Supervisor:
         self._runtime.stop(ended.sandbox_id)
         return ended
 
-    def sandbox_stopped(self, sandbox_id: str, launch: int, reason: str) -> None:
-        """A sandbox ended by itself. Late, repeated and foreign reports change nothing."""
+    def sandbox_stopped(self, sandbox_id: str, launch: int, reason: str, *, lacking: bool = False) -> None:
+        """A sandbox ended by itself; for one that was `lacking` capacity and did not begin, it is as if its
+        launch had been refused so. Late, repeated and foreign reports change nothing.
+        """
         session = self._store.find(sandbox_id)
-        if session and session.live and session.launch == launch:
+        if not session or not session.live or session.launch != launch or session.put_off:
+            return
+        if lacking and session.head.sandbox_status is SandboxStatus.STARTING:
+            self._lacking(session, reason)
+        else:
             self._fail(session, reason, "sandbox_stopped")
 
     def reap(self) -> list[str]:
@@ -124,7 +128,7 @@ class Supervisor:
         with _apart("what ended lately"):
             for end in self._runtime.ended():
                 with _apart(end.sandbox_id):
-                    self.sandbox_stopped(end.sandbox_id, end.number, end.reason)
+                    self.sandbox_stopped(end.sandbox_id, end.number, end.reason, lacking=end.lacking)
         for session_id in self._store.due(until or self._clock(), limit=100):
             with _apart(f"session {session_id}"):
                 if session := self._store.get(session_id):
@@ -137,7 +141,7 @@ class Supervisor:
             self._store.commit(session, session.model_copy(update={"due_at": None}))
         elif missed := lifecycle.missed(session, self._deadlines, now):
             self._fail(session, missed, "deadline_missed")
-        elif not self._runtime.alive(session.sandbox_id):
+        elif not session.put_off and not self._runtime.alive(session.sandbox_id):
             self._fail(session, "The sandbox is gone; what ran in it was lost.", "sandbox_lost")
         else:
             later = max(lifecycle.next_look(session, self._deadlines), now + timedelta(seconds=1))
@@ -147,15 +151,18 @@ class Supervisor:
         last = Error(message=reason, code="launch_failed")
         return self._close(session.id, Status.ERROR, last, launch=session.launch)
 
-    def _wait(self, session: Session, attempt: int, reason: str) -> Session:
-        seconds = PATIENCE[attempt]
-        self._later(session.sandbox_id, session.launch, attempt + 1, seconds)
+    def _lacking(self, session: Session, reason: str) -> Session:
+        """Put the launch off, as long as there is patience."""
+        if len(session.lacked) == len(PATIENCE):
+            return self._refused(session, reason)
+        seconds = PATIENCE[len(session.lacked)]
+        self._later(session.sandbox_id, session.launch, seconds)
 
         def decide() -> Session:
             now = self._store.get(session.id) or session
-            if not now.live or now.launch != session.launch:
+            if not now.live or now.launch != session.launch or now.put_off:
                 return now
-            draft = Draft(now, self._clock())
+            draft = Draft(now.model_copy(update={"lacked": (*now.lacked, now.launch)}), self._clock())
             message = f"{reason} It is tried again in {seconds} s."
             draft.say(Error(message=message, code="no_capacity"), "warning")
             return self._store.commit(now, draft.session, draft.changes())

@@ -80,7 +80,7 @@ class World:
     deadlines: Deadlines = field(default_factory=lambda: Deadlines(start=100, silence=60, lifetime=3600))
     narrows_egress: bool = True
     woken: list[str] = field(default_factory=list)
-    put_off: list[tuple[str, int, int, int]] = field(default_factory=list)
+    put_off: list[tuple[str, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.blobs = FileBlobs(self.folder / "blobs")

@@ -1,7 +1,7 @@
 """A runtime without capacity: the session waits, says so, and either starts after all or says why not."""
 
 from opensessions.events import SandboxReady
-from opensessions.models import SandboxStatus, Status
+from opensessions.models import SandboxStatus, Session, Status
 from opensessions.supervisor import PATIENCE
 from tests.fakes import World
 
@@ -11,9 +11,8 @@ def test_a_launch_that_finds_no_capacity_is_tried_again_later(here: World) -> No
     session = here.create()
     assert (session.head.status, session.head.sandbox_status) == (Status.RUNNING, SandboxStatus.STARTING)
     for attempt in (1, 2, 3):
-        sandbox_id, launch, tried, seconds = here.put_off.pop()
-        assert (sandbox_id, tried, seconds) == (session.sandbox_id, attempt, PATIENCE[attempt - 1])
-        here.supervisor.relaunch(sandbox_id, launch, tried)
+        assert here.put_off == [(session.sandbox_id, attempt, PATIENCE[attempt - 1])]
+        here.supervisor.relaunch(*here.put_off.pop()[:2])
     assert here.put_off == []
     here.say(session, SandboxReady())
     warnings = [event for event in here.store.events(session.id, 0, 99) if event.level == "warning"]
@@ -26,7 +25,7 @@ def test_patience_ends(here: World) -> None:
     here.runtime.lack = 99
     session = here.create()
     while here.put_off:
-        here.supervisor.relaunch(*here.put_off.pop()[:3])
+        here.supervisor.relaunch(*here.put_off.pop()[:2])
     now = here.now(session)
     assert (now.head.status, now.live) == (Status.ERROR, False)
     assert here.store.events(session.id, 0, 99)[-1].payload["code"] == "launch_failed"
@@ -36,7 +35,7 @@ def test_patience_ends(here: World) -> None:
 def test_a_retry_that_comes_late_twice_or_after_the_end_changes_nothing(here: World) -> None:
     here.runtime.lack = 1
     session = here.create()
-    put_off = here.put_off.pop()[:3]
+    put_off = here.put_off.pop()[:2]
     here.supervisor.relaunch(*put_off)
     begun = here.now(session)
     here.supervisor.relaunch(*put_off)
@@ -44,7 +43,7 @@ def test_a_retry_that_comes_late_twice_or_after_the_end_changes_nothing(here: Wo
     here.runtime.lack = 1
     other = here.create()
     here.service.end("acme", other.id)
-    here.supervisor.relaunch(*here.put_off.pop()[:3])
+    here.supervisor.relaunch(*here.put_off.pop()[:2])
     assert here.now(other).head.status is Status.ENDED
     assert len(here.runtime.launches) == 1
 
@@ -54,6 +53,52 @@ def test_a_retry_that_got_lost_is_missed_by_the_deadline(here: World) -> None:
     session = here.create()
     here.clock.tick(101)
     here.supervisor.sweep()
+    assert here.now(session).head.status is Status.ERROR
+
+
+def lacking(here: World, session: Session) -> None:
+    """It is heard three times that the present launch found no capacity after all."""
+    here.runtime.live.clear()
+    launch = here.now(session).launch
+    for _ in range(3):
+        here.supervisor.sandbox_stopped(session.sandbox_id, launch, "There was no capacity.", lacking=True)
+
+
+def test_capacity_that_is_found_wanting_after_the_launch_is_waited_for_too(here: World) -> None:
+    session = here.create()
+    for attempt, seconds in enumerate(PATIENCE, 1):
+        lacking(here, session)
+        assert here.put_off == [(session.sandbox_id, attempt, seconds)]
+        assert here.now(session).head.status is Status.RUNNING
+        here.supervisor.relaunch(*here.put_off.pop()[:2])
+    assert here.types(session).count("error") == len(PATIENCE)
+    lacking(here, session)
+    assert (here.put_off, here.now(session).head.status) == ([], Status.ERROR)
+    assert here.store.events(session.id, 0, 99)[-1].payload["code"] == "launch_failed"
+    here.service.send("acme", session.id, "u1", "again")
+    lacking(here, session)
+    assert [seconds for *_, seconds in here.put_off] == [PATIENCE[0]]
+
+
+def test_both_kinds_of_want_are_counted_together(here: World) -> None:
+    session = here.create()
+    lacking(here, session)
+    here.runtime.lack = 1
+    here.supervisor.relaunch(*here.put_off.pop()[:2])
+    assert here.put_off == [(session.sandbox_id, 2, PATIENCE[1])]
+
+
+def test_a_launch_that_is_put_off_is_not_taken_for_lost(here: World) -> None:
+    session = here.create()
+    here.clock.tick(50)
+    lacking(here, session)
+    here.clock.tick(11)
+    here.supervisor.sweep()
+    assert here.now(session).put_off
+    here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It ended.")
+    here.supervisor.relaunch(*here.put_off.pop()[:2])
+    here.say(session, SandboxReady())
+    here.supervisor.sandbox_stopped(session.sandbox_id, 2, "Its machine is gone.", lacking=True)
     assert here.now(session).head.status is Status.ERROR
 
 

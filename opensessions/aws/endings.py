@@ -1,5 +1,6 @@
 """What ECS says of a task that stopped, as an event or when it is asked: whose it was, and why."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,11 @@ _NOT_STARTED = {
     "InsufficientFreeAddresses": "The cloud had no network address for it.",
 }
 
+_LACKING = re.compile(
+    r"capacity is unavailable|InsufficientFreeAddresses|network interface provisioning", re.IGNORECASE
+)
+"""What RunTask took, and Fargate had too little of; all of it passes."""
+
 
 class _Ours(BaseModel):
     """What a task of ours says of itself; those of others have another `startedBy` or `group`."""
@@ -41,7 +47,9 @@ def ending(task: Mapping[str, Any]) -> Ended | None:
         ours = _Ours.model_validate(task)
     except ValueError:
         return None
-    return Ended(ours.sandbox_id, int(ours.group.removeprefix(GROUP)), reason(task))
+    not_started = task.get("stopCode") == "TaskFailedToStart"
+    lacking = not_started and _LACKING.search(str(task.get("stoppedReason"))) is not None
+    return Ended(ours.sandbox_id, int(ours.group.removeprefix(GROUP)), reason(task), lacking)
 
 
 def reason(task: Mapping[str, Any]) -> str:

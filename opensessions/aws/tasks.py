@@ -1,7 +1,7 @@
 """What arrives on the tasks queue: that ECS stopped a task, or that a launch is to be tried again.
 
 The first is an EventBridge event "ECS Task State Change", delivered at least once and in any order; the
-second is our own `{"relaunch": {"sandbox_id", "launch", "attempt"}}`.
+second is our own `{"relaunch": {"sandbox_id", "launch"}}`.
 """
 
 import json
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 class Relaunch(BaseModel):
     sandbox_id: str = Field(pattern=SANDBOX)
     launch: int
-    attempt: int
 
 
 class PutOff(BaseModel):
@@ -38,11 +37,11 @@ def act(body: str, supervisor: Supervisor) -> None:
     message = json.loads(body)
     if isinstance(message, dict) and "relaunch" in message:
         put_off = PutOff.model_validate(message).relaunch
-        supervisor.relaunch(put_off.sandbox_id, put_off.launch, put_off.attempt)
+        supervisor.relaunch(put_off.sandbox_id, put_off.launch)
         return
     task = StateChange.model_validate(message).detail
     if (ended := ending(task)) is None:
         return
     session = f"{ended.sandbox_id}, launch {ended.number}"
     log.info("task of %s stopped: %s, %s", session, task.get("stopCode"), task.get("stoppedReason"))
-    supervisor.sandbox_stopped(ended.sandbox_id, ended.number, ended.reason)
+    supervisor.sandbox_stopped(ended.sandbox_id, ended.number, ended.reason, lacking=ended.lacking)

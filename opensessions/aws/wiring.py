@@ -112,9 +112,9 @@ def _made(name: str, patience: Patience) -> Any:
     return boto3.client(name, config=config)  # type: ignore[call-overload]
 
 
-def _later(queue: str, sandbox_id: str, launch: int, attempt: int, seconds: int) -> None:
+def _later(queue: str, sandbox_id: str, launch: int, seconds: int) -> None:
     """Put a launch on the queue that `functions.task_state` reads."""
-    put_off = {"relaunch": {"sandbox_id": sandbox_id, "launch": launch, "attempt": attempt}}
+    put_off = {"relaunch": {"sandbox_id": sandbox_id, "launch": launch}}
     client("sqs", PATIENT).send_message(QueueUrl=queue, MessageBody=json.dumps(put_off), DelaySeconds=seconds)
 
 

@@ -179,9 +179,9 @@ def test_want_of_capacity_is_told_and_the_launch_put_off(api: Function, key: str
     assert session["status"] == "running" and cloud.tasks(session["sandboxId"]) == []
     warning = session["events"][-1]
     assert warning["level"] == "warning" and "5 s" in warning["message"] and "arn" not in warning["message"]
-    assert put_off(cloud, session["sandboxId"]) == [(5, {"launch": 1, "attempt": 1})]
+    assert put_off(cloud, session["sandboxId"]) == [(5, {"launch": 1})]
     task_state = cloud.function("task_state")
-    relaunch = {"relaunch": {"sandbox_id": session["sandboxId"], "launch": 1, "attempt": 1}}
+    relaunch = {"relaunch": {"sandbox_id": session["sandboxId"], "launch": 1}}
     for _ in range(2):
         assert task_state(queued(json.dumps(relaunch))) == {"batchItemFailures": []}
     (task,) = cloud.tasks(session["sandboxId"])

@@ -61,11 +61,43 @@ def test_a_launch_is_tried_again_as_often_as_patience_says(here: World) -> None:
     here.runtime.lack = len(PATIENCE)
     session = here.create()
     for _ in PATIENCE:
-        sandbox_id, launch, attempt, _seconds = here.put_off[-1]
-        put_off = {"sandbox_id": sandbox_id, "launch": launch, "attempt": attempt}
+        sandbox_id, launch, _seconds = here.put_off[-1]
+        put_off = {"sandbox_id": sandbox_id, "launch": launch}
         tasks.act(json.dumps({"relaunch": put_off}), here.supervisor)
     assert list(here.runtime.live) == [session.sandbox_id]
     assert [seconds for *_, seconds in here.put_off] == list(PATIENCE)
+
+
+LACK = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+ROOM = "InsufficientFreeAddressesInSubnet: subnet-1 has no free addresses"
+SLOW = "Timeout waiting for network interface provisioning to complete."
+PULL = "CannotPullContainerError: pull image manifest has been retried 5 time(s): 1234.dkr.ecr: not found"
+
+
+@pytest.mark.parametrize("said", [LACK, ROOM, SLOW], ids=["capacity", "addresses", "interfaces"])
+def test_a_task_that_stops_for_want_of_capacity_is_tried_again(here: World, said: str) -> None:
+    session = here.create()
+    for _ in range(2):
+        tasks.act(stopped(session, stopCode="TaskFailedToStart", stoppedReason=said), here.supervisor)
+    assert here.put_off == [(session.sandbox_id, 1, PATIENCE[0])]
+    warning = here.store.latest_events(session.id, 1)[0]
+    assert (warning.level, warning.payload["code"]) == ("warning", "no_capacity")
+    assert here.now(session).head.status is Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        {"stopCode": "TaskFailedToStart", "stoppedReason": PULL.replace("ecr", "ecr/capacity")},
+        {"stopCode": "EssentialContainerExited", "stoppedReason": LACK},
+        {"stopCode": "TaskFailedToStart"},
+    ],
+    ids=["image", "ran", "nothing said"],
+)
+def test_what_will_not_pass_is_an_error_at_once(here: World, detail: dict[str, Any]) -> None:
+    session = here.create()
+    tasks.act(stopped(session, **detail), here.supervisor)
+    assert (here.put_off, here.now(session).head.status) == ([], Status.ERROR)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +109,7 @@ def test_a_launch_is_tried_again_as_often_as_patience_says(here: World) -> None:
         "7",
         "{}",
         '{"relaunch": null}',
-        '{"relaunch": {"sandbox_id": "sb-1", "launch": 1, "attempt": 1}}',
+        '{"relaunch": {"sandbox_id": "sb-1", "launch": 1}}',
         '{"detail-type": "EC2 Instance State-change Notification", "detail": {}}',
         '{"detail-type": "ECS Task State Change"}',
     ],
@@ -85,10 +117,6 @@ def test_a_launch_is_tried_again_as_often_as_patience_says(here: World) -> None:
 def test_what_is_neither_is_refused(here: World, body: str) -> None:
     with pytest.raises(ValueError):
         tasks.act(body, here.supervisor)
-
-
-PULL = "CannotPullContainerError: pull image manifest has been retried 5 time(s): 1234.dkr.ecr: not found"
-ROOM = "InsufficientFreeAddressesInSubnet: subnet-1 has no free addresses"
 
 
 @pytest.mark.parametrize(

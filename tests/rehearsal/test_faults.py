@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(240)]
 @pytest.fixture(autouse=True)
 def as_it_was(server: Rehearsal) -> Iterator[None]:
     yield
-    server.emulator.tell("/knobs", capacity=0, quota=0, lost_events=0, throttled=0, hurried=0)
+    server.emulator.tell("/knobs", capacity=0, quota=0, late=0, lost_events=0, throttled=0, hurried=0)
 
 
 def busy(server: Rehearsal) -> dict[str, Any]:
@@ -65,8 +65,9 @@ def test_a_task_that_is_killed_and_nobody_says_so(server: Rehearsal) -> None:
     server.delete(session)
 
 
-def test_there_is_no_capacity_three_times(server: Rehearsal) -> None:
-    server.emulator.tell("/knobs", capacity=3, hurried=3)
+@pytest.mark.parametrize("knobs", [{"capacity": 3}, {"late": 2, "capacity": 1}], ids=["at once", "late"])
+def test_there_is_no_capacity_three_times(server: Rehearsal, knobs: dict[str, int]) -> None:
+    server.emulator.tell("/knobs", hurried=3, **knobs)
     session = server.create("say 3 words")
     server.turn(session, seconds=90)
     warnings = [event["message"] for event in gapless(server, session) if event["type"] == "error"]

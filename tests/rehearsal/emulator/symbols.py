@@ -26,7 +26,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "services.ecs": (
         "_build_run_kwargs", "_cleanup_task_resources", "_describe_task_definition", "_get_docker",
         "_mark_task_pending", "_mark_task_running", "_mark_task_stopped", "_register_task_definition",
-        "_resolve_cluster_name", "_resolve_task", "_run_task", "_sanitize", "_stop_task", "_tasks",
+        "_resolve_cluster_name", "_resolve_task", "_run_task", "_sanitize", "_start_task_worker",
+        "_stop_task", "_tasks",
     ),
     "services.eventbridge": ("_put_events",),
     "services.sqs": ("_act_send_message",),

@@ -25,6 +25,7 @@ def install(knobs: Knobs, docker: object) -> None:
     for state in ("pending", "running", "stopped"):
         wrap(f"services.ecs._mark_task_{state}")(lambda original: _told(original, knobs))
     wrap("services.ecs._run_task")(lambda original: _run_task(original, knobs))
+    wrap("services.ecs._start_task_worker")(lambda original: _start(original, knobs))
     wrap("services.ecs._stop_task")(_stop_task)
     wrap("services.ecs._build_run_kwargs")(_run_kwargs)
 
@@ -69,6 +70,16 @@ def _run_task(original: Callable[[Data], Answer], knobs: Knobs) -> Callable[[Dat
             return answer
 
     return run
+
+
+def _start(original: Callable[..., None], knobs: Knobs) -> Callable[..., None]:
+    def start(task: Data, *rest: Any) -> None:
+        if knobs.take("late"):
+            get("services.ecs._mark_task_stopped")(task["taskArn"], task, CAPACITY, "TaskFailedToStart")
+        else:
+            original(task, *rest)
+
+    return start
 
 
 _CONFLICT = "The RunTask request conflicts with another one that had the same client token."
