@@ -68,13 +68,14 @@ class Testimony:
             return None
         return session
 
-    def boot(self, ticket: str, address: str) -> str:
+    def boot(self, ticket: str, address: str, nonce: str | None = None) -> str:
         """Swap the boot ticket of a launch, shown by the sandbox at `address`, for a new worker's token.
 
-        A ticket is good once, within `BOOT_TIME` of the launch. Shown again it ends the sandbox, because
-        one of the two who had it is a thief. Raises Unauthorized.
+        A ticket is good once, within `BOOT_TIME` of the launch. Shown again with the same `nonce`, 256 random
+        bits in hex which the worker keeps to itself, it is answered with the same token. With another nonce,
+        or with none, it ends the sandbox, because one of the two who had it is a thief. Raises Unauthorized.
         """
-        token = decided(lambda: self._boot(ticket, address))
+        token = decided(lambda: self._boot(ticket, address, nonce))
         if token is None:
             raise Unauthorized("The boot ticket is not known (any more).")
         return token
@@ -112,18 +113,20 @@ class Testimony:
         decided(decide)
         self._wake(session_id)
 
-    def _boot(self, ticket: str, address: str) -> str | None:
+    def _boot(self, ticket: str, address: str, nonce: str | None) -> str | None:
         sandbox_id, now = tokens.sandbox_of(ticket), self._clock()
         session = self._store.find(sandbox_id) if sandbox_id else None
         if sandbox_id is None or session is None or not session.live:
             return None
+        token = tokens.bought_token(ticket, nonce) if nonce else tokens.worker_token(sandbox_id)
         if tokens.matches(ticket, session.tokens.get("booted")):
+            if tokens.matches(token, session.tokens.get("worker")):
+                return token
             self._store.commit(session, *self._stolen(session, now))
             self._wake(session.id)
             return None
         if now - session.launched_at > BOOT_TIME or not tokens.matches(ticket, session.tokens.get("boot")):
             return None
-        token = tokens.worker_token(sandbox_id)
         hashes = {**tokens.token_hashes(token), "booted": session.tokens["boot"]}
         del hashes["boot"]
         self._store.commit(session, session.model_copy(update={"tokens": hashes, "address": address}))

@@ -44,6 +44,14 @@ def boot_ticket(worker: str) -> str:
     return derived_token(worker, "boot")
 
 
+def bought_token(ticket: str, nonce: str) -> str:
+    """The worker's token that a boot ticket buys for whoever shows this nonce with it: the same each time.
+    One who has the ticket alone learns nothing of it.
+    """
+    head, _ = ticket.rsplit("_", 1)
+    return f"{head}_{hmac.new(nonce.encode(), ticket.encode(), hashlib.sha256).hexdigest()}"
+
+
 def sandbox_of(token: str) -> str | None:
     """The id of the sandbox that a token says it belongs to. None for what is no token at all."""
     match = _SANDBOX_TOKEN.fullmatch(token)

@@ -1,5 +1,7 @@
 """A boot ticket is swapped for a worker's token: once, soon, and by one alone."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from opensessions import tokens
@@ -49,6 +51,45 @@ def test_a_ticket_that_is_shown_twice_ends_the_sandbox(here: World) -> None:
     assert here.testimony.identify(token, "worker") is None
     here.supervisor.sweep()
     assert here.runtime.live == {}
+
+
+NONCE, OTHER = "a" * 64, "b" * 64
+
+
+def test_the_same_worker_may_ask_again(here: World) -> None:
+    session = here.create()
+    shown = ticket(here, session)
+    token = here.testimony.boot(shown, "10.0.0.7", NONCE)
+    booted = here.now(session)
+    assert here.testimony.boot(shown, "10.0.0.7", NONCE) == token
+    here.testimony.record_events(token, EventBatch(first_seq=1, events=[SandboxReady()]))
+    assert here.testimony.boot(shown, "10.0.0.7", NONCE) == token, "a try that was held up on its way"
+    assert here.now(session).tokens == booted.tokens
+    assert NONCE not in str(booted) and token not in str(booted)
+
+
+@pytest.mark.parametrize("nonce", [OTHER, None], ids=["another", "none"])
+@pytest.mark.parametrize("first", [NONCE, None], ids=["nonce", "no nonce"])
+def test_whoever_shows_a_used_ticket_without_the_nonce_is_a_thief(
+    here: World, first: str | None, nonce: str | None
+) -> None:
+    session = here.create()
+    shown = ticket(here, session)
+    token = here.testimony.boot(shown, "10.0.0.7", first)
+    with pytest.raises(Unauthorized):
+        here.testimony.boot(shown, "10.0.0.7", nonce)
+    assert here.now(session).head.status is Status.ERROR
+    with pytest.raises(Unauthorized):
+        here.testimony.boot(shown, "10.0.0.7", first)
+    assert here.testimony.identify(token, "worker") is None
+
+
+def test_many_who_ask_at_once_with_one_nonce_are_one(here: World) -> None:
+    session = here.create()
+    shown = ticket(here, session)
+    with ThreadPoolExecutor(8) as pool:
+        bought = set(pool.map(lambda _: here.testimony.boot(shown, "10.0.0.7", NONCE), range(40)))
+    assert len(bought) == 1 and here.now(session).live
 
 
 def test_a_ticket_has_its_time(here: World) -> None:

@@ -30,9 +30,10 @@ class Notice(Fields):
 
 
 class Booting(Fields):
-    """Where the gateway saw the sandbox that shows its ticket: an IP address."""
+    """Where the gateway saw the sandbox that shows its ticket, an IP address; and the nonce that it shows."""
 
     address: Annotated[str, StringConstraints(min_length=2, max_length=45)]
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 def create_app(testimony: Testimony) -> FastAPI:
@@ -71,8 +72,9 @@ def record_events(testimony: Ask, token: Token, raw: Body) -> JSONResponse:
 
 @router.post("/callback/v1/boot")
 def boot(testimony: Ask, ticket: Token, raw: Body) -> JSONResponse:
-    """Swap the boot ticket that a sandbox showed at this address for its worker's token; once."""
-    return JSONResponse({"token": testimony.boot(ticket, Booting.read(parse(raw)).address)})
+    """Swap the boot ticket that a sandbox showed at this address for its worker's token, for one nonce."""
+    booting = Booting.read(parse(raw))
+    return JSONResponse({"token": testimony.boot(ticket, booting.address, booting.nonce)})
 
 
 @router.post("/callback/v1/notices")

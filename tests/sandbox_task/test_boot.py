@@ -1,6 +1,7 @@
 """The worker's half of the swap of a ticket for a token."""
 
 import asyncio
+import re
 
 import httpx2
 import pytest
@@ -52,6 +53,19 @@ def test_a_ticket_is_swapped_however_often_the_gateway_is_away(monkeypatch: pyte
     assert (given.token, given.ticket, given.door_port) == ("osw_1_y", "", 7070)
     assert [str(one.url) for one in asked] == ["http://g:8001/sandbox/v1/boot"] * 3
     assert asked[0].headers["authorization"] == "Bearer osw_1_x"
+
+
+def test_an_answer_that_got_lost_is_asked_for_again_with_one_nonce(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = [httpx2.ReadError("cut"), httpx2.Response(200, text='{"tok'), httpx2.Response(200, text="[]")]
+    token = httpx2.Response(200, json={"token": "osw_1_y"})
+    asked = answering(monkeypatch, *lost, httpx2.ReadTimeout("slow"), token)
+    assert asyncio.run(booted(with_ticket(), SOON)).token == "osw_1_y"
+    nonces = {one.headers["boot-nonce"] for one in asked}
+    assert len(asked) == 5 and len(nonces) == 1
+    again = answering(monkeypatch, httpx2.Response(200, json={"token": "osw_1_y"}))
+    asyncio.run(booted(with_ticket(), SOON))
+    nonces.add(again[0].headers["boot-nonce"])
+    assert len(nonces) == 2 and all(re.fullmatch("[0-9a-f]{64}", nonce) for nonce in nonces)
 
 
 def test_a_ticket_that_is_worth_nothing_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
