@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from opensessions.errors import Conflict, Stale
 from opensessions.events import InboxItem, Level
-from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Session, timestamp
+from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Session, Version, timestamp
 from opensessions.notices import AnyEvent
 
 T = TypeVar("T")
@@ -69,6 +69,12 @@ class Draft:
         moved = self.session.head.model_copy(update=head)
         self.session = self.session.model_copy(update={"head": moved})
 
-    def changes(self, config: AgentConfig | None = None, claim: Claim | None = None) -> Changes:
+    def changes(
+        self,
+        config: AgentConfig | None = None,
+        claim: Claim | None = None,
+        versions: tuple[Version, ...] = (),
+    ) -> Changes:
         """Everything that was added."""
-        return Changes(tuple(self._events), tuple(self._messages), tuple(self._inbox), config, claim)
+        said = tuple(self._events), tuple(self._messages), tuple(self._inbox)
+        return Changes(*said, config, claim, versions)

@@ -4,7 +4,9 @@
        │                     │
        └──────failure────────┴──> error ──message──> running        every state ──DELETE──> ended
 
-Each state of the sandbox has a deadline (`Deadlines`); `missed` tells which one has passed, as a sentence.
+The sandbox comes and goes below that: starting → running → (unused for a while) hibernated → starting …;
+one that is lost comes back (`comeback`) or, where nothing is to be done, sleeps. Each of its states has a
+deadline (`Deadlines`); `missed` tells which one has passed, as a sentence.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from opensessions.errors import Conflict
-from opensessions.events import Result, TurnComplete
+from opensessions.events import Error, Restored, Result, TurnComplete
 from opensessions.models import SandboxStatus, Session, Status
 from opensessions.notices import AnyEvent
 
@@ -28,11 +30,14 @@ _ARTIFACTS = 100
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """In seconds. `start`: from launch to the sandbox's first word. `silence`: between two signs of life.
-    `lifetime`: of one launch, whatever it says."""
+    `lifetime`: of one launch, whatever it says. `hibernation`: from the word to the archive. `retention`: of
+    a session that has ended (None: it is kept)."""
 
     start: int = 120
     silence: int = 75
     lifetime: int = 8 * 3600
+    hibernation: int = 900
+    retention: int | None = None
 
 
 def move(session: Session, status: Status, sandbox: SandboxStatus | None = None) -> Session:
@@ -44,17 +49,33 @@ def move(session: Session, status: Status, sandbox: SandboxStatus | None = None)
 
 
 def launched(session: Session, hashes: dict[str, str], now: datetime) -> Session:
-    """The session with a sandbox about to be launched anew, which numbers its events from 1."""
-    fresh = {"sandbox_status": SandboxStatus.STARTING, "agent_seq": 0, "heard_at": None, "updated_at": now}
+    """The session with a sandbox about to be launched anew, which numbers its events from 1. Without hashes
+    it is wanted, but on nobody's way yet.
+    """
+    fresh = {
+        "sandbox_status": SandboxStatus.STARTING,
+        "agent_seq": 0,
+        "heard_at": None,
+        "active_at": now,
+        "updated_at": now,
+    }
     return session.model_copy(
         update={
             "launch": session.launch + 1,
             "launched_at": now,
             "tokens": hashes,
             "address": None,
+            "hibernating": None,
             "head": session.head.model_copy(update=fresh),
         }
     )
+
+
+def begun(session: Session) -> Session:
+    """The session whose next sandbox begins with the next inbox item, and owes no answer to any before."""
+    head = session.head.model_copy(update={"answered_seq": session.head.inbox_seq})
+    begins = {"assign_seq": session.head.inbox_seq + 1, "lacked": (), "head": head}
+    return session.model_copy(update=begins)
 
 
 def heard(session: Session, said: Sequence[AnyEvent], now: datetime) -> Session:
@@ -65,13 +86,16 @@ def heard(session: Session, said: Sequence[AnyEvent], now: datetime) -> Session:
     session = session.model_copy(update={"head": head})
     for event in said:
         if isinstance(event, TurnComplete):
-            session = _turn_over(session, event)
+            session = _turn_over(session, event, now)
+        elif isinstance(event, Restored) and event.version <= session.versions:
+            back = session.model_copy(update={"version": event.version})
+            session = _answered(back, event.inbox_seq, Status.READY, now)
+        elif isinstance(event, Error) and event.code == "hibernate_failed":
+            session = session.model_copy(update={"hibernating": None})
     return session
 
 
-def _turn_over(session: Session, turn: TurnComplete) -> Session:
-    last = turn.inbox_seq >= session.head.asked_seq
-    over = Status.ERROR if turn.reason == "error" else Status.READY
+def _turn_over(session: Session, turn: TurnComplete, now: datetime) -> Session:
     merged = {item.path: item for item in (*session.artifacts, *turn.artifacts)}
     session = session.model_copy(
         update={
@@ -79,6 +103,16 @@ def _turn_over(session: Session, turn: TurnComplete) -> Session:
             "artifacts": tuple(merged.values())[-_ARTIFACTS:],
         }
     )
+    return _answered(session, turn.inbox_seq, Status.ERROR if turn.reason == "error" else Status.READY, now)
+
+
+def _answered(session: Session, seq: int, over: Status, now: datetime) -> Session:
+    """The session after the turn that inbox item `seq` asked for."""
+    known = min(seq, session.head.inbox_seq)
+    answered = {"answered_seq": max(session.head.answered_seq, known), "active_at": now}
+    head = session.head.model_copy(update=answered)
+    session = session.model_copy(update={"losses": 0, "head": head})
+    last = seq >= session.head.asked_seq
     return move(session, over) if last and session.head.status is Status.RUNNING else session
 
 
@@ -92,9 +126,37 @@ def final_text(event: AnyEvent) -> str | None:
 def stopped(session: Session, status: Status, now: datetime, recheck_seconds: int = 60) -> Session:
     """The session without its sandbox: its tokens are dead; the sweep looks once more that nothing runs."""
     session = move(session, status, SandboxStatus.STOPPED)
+    return _without_sandbox(session, now, recheck_seconds)
+
+
+def asleep(session: Session, now: datetime) -> Session:
+    """The session without its sandbox, to be woken when somebody wants it."""
+    status = Status.ERROR if session.head.status is Status.ERROR else Status.READY
+    return _without_sandbox(move(session, status, SandboxStatus.HIBERNATED), now, 60)
+
+
+def _without_sandbox(session: Session, now: datetime, recheck_seconds: int) -> Session:
     head = session.head.model_copy(update={"updated_at": now})
     due = now + timedelta(seconds=recheck_seconds)
-    return session.model_copy(update={"head": head, "tokens": {}, "due_at": due})
+    return session.model_copy(update={"head": head, "tokens": {}, "hibernating": None, "due_at": due})
+
+
+def idle(session: Session, now: datetime) -> bool:
+    """Whether a session may sleep: nothing runs, and nobody has used it for as long as its limit says."""
+    allowed = session.limits.idle_seconds
+    if allowed is None or session.hibernating is not None or not may_sleep(session):
+        return False
+    return now - _used(session) > timedelta(seconds=allowed)
+
+
+def may_sleep(session: Session) -> bool:
+    """Whether the sandbox runs and its agent has nothing to do."""
+    runs = session.head.sandbox_status is SandboxStatus.RUNNING
+    return runs and session.head.status in (Status.READY, Status.ERROR)
+
+
+def _used(session: Session) -> datetime:
+    return session.head.active_at or session.launched_at
 
 
 def missed(session: Session, deadlines: Deadlines, now: datetime) -> str | None:
@@ -114,7 +176,21 @@ def missed(session: Session, deadlines: Deadlines, now: datetime) -> str | None:
 def next_look(session: Session, deadlines: Deadlines) -> datetime:
     """When the nearest deadline of a live session passes."""
     end = session.launched_at + timedelta(seconds=deadlines.lifetime)
+    if may_sleep(session) and session.limits.idle_seconds is not None:
+        end = min(end, _used(session) + timedelta(seconds=session.limits.idle_seconds))
     if session.head.sandbox_status is SandboxStatus.STARTING:
         # A sandbox that starts and falls silent is to be noticed as soon as any other.
         return min(end, session.launched_at + timedelta(seconds=min(deadlines.start, deadlines.silence)))
     return min(end, (session.head.heard_at or session.launched_at) + timedelta(seconds=deadlines.silence))
+
+
+def overslept(session: Session, deadlines: Deadlines, now: datetime) -> bool:
+    """Whether the sandbox was told to make ready for sleep so long ago that it will not."""
+    return session.hibernating is not None and now - _used(session) > timedelta(seconds=deadlines.hibernation)
+
+
+def forgotten_at(session: Session, deadlines: Deadlines) -> datetime | None:
+    """When all of an ended session is deleted; None: it is kept."""
+    if session.head.status is not Status.ENDED or deadlines.retention is None:
+        return None
+    return session.head.updated_at + timedelta(seconds=deadlines.retention)

@@ -79,8 +79,8 @@ class Limits(Model):
 
 class Archive(Model):
     """A durable archive of a workspace: `size` bytes stored, `bytes` unpacked. It holds the state after
-    `version` (0: before any). Where a session begins with another's, `commit` is the version of it to go back
-    to, and `fresh` tells to forget its versions and its conversation.
+    `version` (0: before any). Where a session begins with another's, `commit` and `claude_session_id` are of
+    the version of it to go back to, and `fresh` tells to forget its versions and its conversation.
     """
 
     id: str
@@ -90,6 +90,7 @@ class Archive(Model):
     files: int
     version: int = 0
     commit: str | None = None
+    claude_session_id: str | None = None
     fresh: bool = False
     created_at: Timestamp
 

@@ -4,7 +4,7 @@ from itertools import accumulate
 
 from opensessions import tokens
 from opensessions.errors import NotFound, Unauthorized
-from opensessions.models import Event, Message, Page, Session, Status
+from opensessions.models import Event, Message, Page, Session, Status, Version
 from opensessions.ports import SessionStore
 
 RECENT = 100
@@ -55,6 +55,17 @@ class Reading:
         """
         messages = _fitting(self._store.messages(session.id, limit))
         return messages, self._store.latest_events(session.id, limit)
+
+    def versions(self, session_id: str, after: int, limit: int) -> list[Version]:
+        """At most `limit` versions with a number > `after`, in order."""
+        return self._store.versions(session_id, after, limit)
+
+    def version(self, session_id: str, number: int) -> Version:
+        """One version. Raises NotFound."""
+        found = self._store.version(session_id, number)
+        if found is None:
+            raise NotFound("Version not found")
+        return found
 
     def events(self, session_id: str, after: int, limit: int) -> list[Event]:
         """At most `limit` events with `seq` > `after`, in order, each once."""

@@ -9,17 +9,20 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
-from opensessions import lifecycle, titles, tokens
+from opensessions import lifecycle, revival, titles, tokens
 from opensessions.draft import Draft, decided
 from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, InvalidRequest, RateLimited
-from opensessions.events import Assign, Interrupt
+from opensessions.events import Interrupt, Restore
 from opensessions.events import Message as FollowUp
-from opensessions.models import Claim, Head, NewSession, Session, Status
-from opensessions.notices import SessionStarted, UserMessage
+from opensessions.keeping import Keeper, folder
+from opensessions.models import Claim, Head, NewSession, SandboxStatus, Session, Status, Version
+from opensessions.notices import SessionStarted, UserMessage, Woken
 from opensessions.ports import SessionStore
 from opensessions.reading import Reading
 from opensessions.supervisor import Supervisor
+from opensessions.templates import Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Service(Reading):
         self,
         store: SessionStore,
         supervisor: Supervisor,
+        keeper: Keeper,
         *,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
@@ -51,7 +55,8 @@ class Service(Reading):
         narrows_egress: bool = True,
     ) -> None:
         super().__init__(store)
-        self._supervisor, self.preview_url = supervisor, preview_url
+        self.templates = Templates(store, keeper, clock=clock, new_id=new_id, wake=wake)
+        self._supervisor, self._keeper, self.preview_url = supervisor, keeper, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
         self._narrows_egress = narrows_egress
 
@@ -59,8 +64,9 @@ class Service(Reading):
         """Start a session; its sandbox is on the way when this returns.
 
         The same key with the same request returns the session that exists. Raises IdempotencyMismatch for
-        another request under the key, RateLimited over a quota and InvalidRequest for `allowed_hosts` that
-        would not hold; then nothing was created.
+        another request under the key, RateLimited over a quota, InvalidRequest for `allowed_hosts` that
+        would not hold, NotFound and Conflict for an origin that is not there or not ready; then nothing was
+        created.
         """
         if request.config.allowed_hosts is not None and not self._narrows_egress:
             reason = "This deployment's network is open, where allowed_hosts would not hold; leave it out."
@@ -71,15 +77,22 @@ class Service(Reading):
         self._count_create(account)
         sandbox_id = f"sb-{self._new_id()}"
         token = tokens.worker_token(sandbox_id)
-        session = self._started(self._new(account, sandbox_id, request), token)
-        draft = Draft(session, session.created_at)
-        draft.say(SessionStarted())
-        self._ask(draft, request.prompt, queued=False, launching=True)
-        changes = draft.changes(request.config, claim and replace(claim, session_id=session.id))
+        new = self._new(account, sandbox_id, request)
         try:
+            begun, versions = self._from_origin(new, request)
+            session = self._started(begun, token)
+            draft = Draft(session, session.created_at)
+            draft.say(SessionStarted())
+            self._ask(draft, request.prompt, queued=False, launching=True)
+            claimed = claim and replace(claim, session_id=session.id)
+            changes = draft.changes(request.config, claimed, versions)
             session = self._store.commit(None, draft.session, changes, max_live=self._quota.live)
-        except AlreadyClaimed:
-            return self._replayed_now(claim)
+        except BaseException as refusal:
+            if request.origin:
+                self._keeper.drop(folder(new.id))
+            if isinstance(refusal, AlreadyClaimed):
+                return self._replayed_now(claim)
+            raise
         return self._supervisor.launch(session, token)
 
     def send(
@@ -96,9 +109,7 @@ class Service(Reading):
             before = self._open(account, session_id, user_id)
             if (replayed := self._replayed(claim)) is not None:
                 return replayed, None
-            token = None if before.live else tokens.worker_token(before.sandbox_id)
-            after = lifecycle.move(before, Status.RUNNING)
-            draft = Draft(self._started(after, token) if token else after, self._clock())
+            draft, token = self._awake(before, "message")
             queued = before.live and before.head.status is Status.RUNNING
             self._ask(draft, text, queued=queued, launching=token is not None)
             try:
@@ -135,6 +146,84 @@ class Service(Reading):
         self.read(account, session_id, user_id)
         return self._supervisor.end(session_id)
 
+    def purge(self, account: str, session_id: str, user_id: str | None = None) -> None:
+        """End a session and delete all of it: its events, messages, files and archives. Raises NotFound,
+        also for one that was purged before.
+        """
+        self.read(account, session_id, user_id)
+        self._supervisor.purge(session_id)
+
+    def hibernate(self, account: str, session_id: str, user_id: str | None = None) -> Session:
+        """Send a session to sleep: its sandbox packs everything and ends. Asleep already, or on the way to
+        it: no change. Raises NotFound, and Conflict while the agent works or when there is no sandbox.
+        """
+
+        def decide() -> Session:
+            session = self._open(account, session_id, user_id)
+            asleep = session.head.sandbox_status is SandboxStatus.HIBERNATED
+            if asleep or session.hibernating is not None:
+                return session
+            if not session.live:
+                raise Conflict("The session has no sandbox that could sleep; a message starts one.")
+            if not lifecycle.may_sleep(session):
+                raise Conflict("The agent is at work; interrupt it first, or wait until it is ready.")
+            return self._supervisor.hibernate(session)
+
+        session = decided(decide)
+        self._wake(session_id)
+        return session
+
+    def restore(self, account: str, session_id: str, number: int, user_id: str | None = None) -> Session:
+        """Go back to a version, files and conversation; a sleeping session wakes for it. Nothing that was
+        said is taken back. Raises NotFound, and Conflict while the agent works or when the session has
+        ended.
+        """
+
+        def decide() -> tuple[Session, str | None]:
+            before = self._open(account, session_id, user_id)
+            if before.live and before.head.status is Status.RUNNING:
+                raise Conflict("The agent is at work; interrupt it first, or wait until it is ready.")
+            version = self.version(session_id, number)
+            draft, token = self._awake(before, "restore")
+            if token:
+                draft.send(revival.assignment(draft.session))
+            draft.ask(
+                Restore(version=number, commit=version.commit, claude_session_id=version.claude_session_id)
+            )
+            changes = draft.changes()
+            return self._store.commit(before, draft.session, changes, max_live=self._quota.live), token
+
+        session, token = decided(decide)
+        if token:
+            return self._supervisor.launch(session, token)
+        self._wake(session_id)
+        return session
+
+    def diff(self, session_id: str, number: int) -> str:
+        """What a version changed, as git tells it; cut if it is long. Raises NotFound."""
+        return self._keeper.diff(session_id, self.version(session_id, number).number)
+
+    def _from_origin(self, new: Session, request: NewSession) -> tuple[Session, tuple[Version, ...]]:
+        """The new session with what it begins with, copied for it alone."""
+        origin = request.origin
+        if origin is None:
+            return new, ()
+        if origin.template_id is not None:
+            return self.templates.start(new.account, new, origin.template_id), ()
+        parent = self.read(new.account, origin.session_id or "", request.user_id)
+        return self.templates.branch(parent, new, origin)
+
+    def _awake(self, before: Session, reason: Literal["message", "restore"]) -> tuple[Draft, str | None]:
+        """A draft of the session at work, and the token of the launch that it needs, if it has no sandbox."""
+        after = lifecycle.move(before, Status.RUNNING)
+        if before.live:
+            return Draft(after.model_copy(update={"hibernating": None}), self._clock()), None
+        token = tokens.worker_token(before.sandbox_id)
+        draft = Draft(self._started(after.model_copy(update={"losses": 0}), token), self._clock())
+        if before.head.sandbox_status is SandboxStatus.HIBERNATED:
+            draft.say(Woken(reason=reason))
+        return draft, token
+
     def _new(self, account: str, sandbox_id: str, request: NewSession) -> Session:
         now = self._clock()
         return Session(
@@ -149,6 +238,7 @@ class Service(Reading):
             metadata=request.metadata,
             model=request.config.model,
             allowed_hosts=request.config.allowed_hosts,
+            limits=request.limits,
             launch=0,
             launched_at=now,
             created_at=now,
@@ -157,7 +247,7 @@ class Service(Reading):
 
     def _started(self, session: Session, token: str) -> Session:
         """The session with a sandbox about to be launched, which begins with the next inbox item."""
-        begun = session.model_copy(update={"assign_seq": session.head.inbox_seq + 1, "lacked": ()})
+        begun = lifecycle.begun(session)
         return self._supervisor.watched(lifecycle.launched(begun, tokens.token_hashes(token), self._clock()))
 
     def _ask(self, draft: Draft, text: str, *, queued: bool, launching: bool) -> None:
@@ -167,11 +257,7 @@ class Service(Reading):
         if not launching:
             draft.ask(FollowUp(message_id=message_id, text=text))
             return
-        session = draft.session
-        url = self.preview_url(session.sandbox_id, "{port}")
-        draft.ask(
-            Assign(session_id=session.id, message_id=message_id, prompt=text, tools=[], preview_url=url)
-        )
+        draft.ask(revival.assignment(draft.session, message_id, text))
 
     def _open(self, account: str, session_id: str, user_id: str | None) -> Session:
         session = self.read(account, session_id, user_id)

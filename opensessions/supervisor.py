@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from opensessions import lifecycle, tokens
+from opensessions import lifecycle, revival, tokens
 from opensessions.draft import Draft, decided
 from opensessions.errors import LaunchFailed, NoCapacity, Stale
-from opensessions.events import Error
+from opensessions.events import Error, Hibernate
+from opensessions.keeping import Keeper, folder
 from opensessions.lifecycle import Deadlines
 from opensessions.models import SandboxStatus, Session, Status
 from opensessions.notices import SessionEnded
@@ -19,13 +20,12 @@ log = logging.getLogger(__name__)
 PATIENCE = (5, 15, 30, 60, 60)
 """Seconds to wait for capacity, try by try. After the last one the session is in `error`."""
 
+MOST_LOSSES = 2
+"""How many sandboxes in a row a session may lose, no turn getting over in between, and still come back."""
+
 Later = Callable[[str, int, int], None]
 """`later(sandbox_id, launch, seconds)`: see that `Supervisor.relaunch` is called with the first two,
-`seconds` from now. A call that gets lost is made good for by the deadline of the start."""
-
-
-def never(sandbox_id: str, launch: int, seconds: int) -> None:
-    """For runtimes whose capacity does not come back by waiting: they do not raise NoCapacity."""
+`seconds` from now. A call that gets lost is made good for by the sweep."""
 
 
 class Supervisor:
@@ -40,13 +40,14 @@ class Supervisor:
         self,
         store: SessionStore,
         runtime: SandboxRuntime,
+        keeper: Keeper,
         *,
         clock: Callable[[], datetime],
         wake: Callable[[str], None],
         deadlines: Deadlines,
-        later: Later = never,
+        later: Later,
     ) -> None:
-        self._store, self._runtime, self._later = store, runtime, later
+        self._store, self._runtime, self._keeper, self._later = store, runtime, keeper, later
         self._clock, self._wake, self._deadlines = clock, wake, deadlines
 
     def watched(self, session: Session) -> Session:
@@ -88,8 +89,9 @@ class Supervisor:
         return ended
 
     def sandbox_stopped(self, sandbox_id: str, launch: int, reason: str, *, lacking: bool = False) -> None:
-        """A sandbox ended by itself; for one that was `lacking` capacity and did not begin, it is as if its
-        launch had been refused so. Late, repeated and foreign reports change nothing.
+        """A sandbox ended by itself: its session comes back from the last archive, or sleeps when nothing was
+        to be done. For one that was `lacking` capacity and did not begin, it is as if its launch had been
+        refused so. Late, repeated and foreign reports change nothing.
         """
         session = self._store.find(sandbox_id)
         if not session or not session.live or session.launch != launch or session.put_off:
@@ -97,7 +99,23 @@ class Supervisor:
         if lacking and session.head.sandbox_status is SandboxStatus.STARTING:
             self._lacking(session, reason)
         else:
-            self._fail(session, reason, "sandbox_stopped")
+            self._lost(session, reason, "sandbox_stopped")
+
+    def purge(self, session_id: str) -> None:
+        """End a session and delete all that was ever kept of it. Raises LookupError for an unknown one; cut
+        short, it can be done again.
+        """
+        self.end(session_id)
+        self._keeper.drop(folder(session_id))
+        self._store.purge(session_id)
+
+    def hibernate(self, session: Session) -> Session:
+        """Tell the sandbox of a session to make ready for sleep. Raises Stale."""
+        draft = Draft(session, self._clock())
+        draft.send(Hibernate())
+        draft.advance(active_at=self._clock())
+        asked = draft.session.model_copy(update={"hibernating": draft.session.head.inbox_seq})
+        return self._store.commit(session, self.watched(asked), draft.changes())
 
     def reap(self) -> list[str]:
         """Stop every running sandbox whose session does not want it (any more), and return their ids."""
@@ -137,15 +155,57 @@ class Supervisor:
     def _look(self, session: Session) -> None:
         now = self._clock()
         if not session.live:
-            self._runtime.stop(session.sandbox_id)
-            self._store.commit(session, session.model_copy(update={"due_at": None}))
+            self._look_back(session, now)
         elif missed := lifecycle.missed(session, self._deadlines, now):
-            self._fail(session, missed, "deadline_missed")
+            self._lost(session, missed, "deadline_missed")
+        elif not session.tokens:  # it is wanted, and whoever was to launch it has not
+            self._look_again(session, now)
+            self._later(session.sandbox_id, session.launch, 0)
         elif not session.put_off and not self._runtime.alive(session.sandbox_id):
-            self._fail(session, "The sandbox is gone; what ran in it was lost.", "sandbox_lost")
+            self._lost(session, "The sandbox is gone.", "sandbox_lost")
+        elif lifecycle.idle(session, now):
+            self.hibernate(session)
+            self._wake(session.id)
+        elif lifecycle.overslept(session, self._deadlines, now):
+            self._look_again(session.model_copy(update={"hibernating": None}), now, before=session)
         else:
-            later = max(lifecycle.next_look(session, self._deadlines), now + timedelta(seconds=1))
-            self._store.commit(session, session.model_copy(update={"due_at": later}))
+            self._look_again(session, now)
+
+    def _look_again(self, session: Session, now: datetime, before: Session | None = None) -> None:
+        later = max(lifecycle.next_look(session, self._deadlines), now + timedelta(seconds=1))
+        self._store.commit(before or session, session.model_copy(update={"due_at": later}))
+
+    def _look_back(self, session: Session, now: datetime) -> None:
+        """See that of a session without a sandbox only what it keeps is left; in the end, not even that."""
+        self._runtime.stop(session.sandbox_id)
+        end = lifecycle.forgotten_at(session, self._deadlines)
+        if end is not None and end <= now:
+            self.purge(session.id)
+            return
+        self._keeper.tidy(session)
+        self._store.commit(session, session.model_copy(update={"due_at": end}))
+
+    def _lost(self, session: Session, reason: str, code: str) -> None:
+        log.warning("session %s lost its sandbox: %s", session.id, reason)
+
+        def decide() -> Session:
+            now = self._store.get(session.id) or session
+            if not now.live or now.launch != session.launch:
+                return now
+            since = max(now.head.answered_seq, now.assign_seq - 1)
+            inbox = self._store.inbox(now.sandbox_id, since, 200)
+            draft = revival.lost(now, revival.unanswered(inbox), reason, self._clock())
+            after = self.watched(draft.session) if draft.session.live else draft.session
+            return self._store.commit(now, after, draft.changes())
+
+        if session.losses >= MOST_LOSSES:
+            self._fail(session, f"{reason} It was lost {MOST_LOSSES + 1} times in a row.", code)
+            return
+        saved = decided(decide)
+        self._runtime.stop(session.sandbox_id)
+        self._wake(session.id)
+        if saved.live and not saved.tokens:
+            self._later(saved.sandbox_id, saved.launch, 0)
 
     def _refused(self, session: Session, reason: str) -> Session:
         last = Error(message=reason, code="launch_failed")

@@ -24,9 +24,12 @@ from opensessions.events import (
     PreviewReady,
     Result,
 )
+from opensessions.keeping import Keeper
 from opensessions.models import Changes, Session, Status
 from opensessions.notices import AnyEvent
 from opensessions.ports import BlobStore, SessionStore
+from opensessions.sleeping import Sleeping
+from opensessions.supervisor import Later
 
 EVENT_BYTES = 256 * 1024
 """A larger event is cut; the whole of it goes to the blob store."""
@@ -43,7 +46,7 @@ class Recorded:
     last_seq: int
 
 
-class Testimony:
+class Testimony(Sleeping):
     """What the gateway asks for on behalf of sandboxes. Thread-safe and blocking, like the service."""
 
     def __init__(
@@ -54,19 +57,14 @@ class Testimony:
         clock: Callable[[], datetime],
         preview_url: Callable[[str, int | str], str],
         wake: Callable[[str], None],
+        later: Later,
+        max_live: int | None = None,
         heartbeat_seconds: int = 15,
     ) -> None:
-        self._store, self._blobs, self._clock = store, blobs, clock
-        self._preview_url, self._wake = preview_url, wake
+        keeper = Keeper(blobs, clock)
+        super().__init__(store, keeper, clock=clock, wake=wake, later=later, max_live=max_live)
+        self._blobs, self._preview_url = blobs, preview_url
         self._heartbeat = timedelta(seconds=heartbeat_seconds)
-
-    def identify(self, token: str, kind: str) -> Session | None:
-        """The live session whose sandbox holds this token, of this kind: "worker", "model" or "egress"."""
-        sandbox_id = tokens.sandbox_of(token)
-        session = self._store.find(sandbox_id) if sandbox_id else None
-        if session is None or not session.live or not tokens.matches(token, session.tokens.get(kind)):
-            return None
-        return session
 
     def boot(self, ticket: str, address: str, nonce: str | None = None) -> str:
         """Swap the boot ticket of a launch, shown by the sandbox at `address`, for a new worker's token.
@@ -200,7 +198,11 @@ class Testimony:
                 "cwd": config.cwd,
                 "model": config.model,
                 "max_turns": config.max_turns,
+                "start_command": config.start_command,
+                "preview_url": self._preview_url(session.sandbox_id, "{port}"),
                 "history": self._history(session, assign.message_id),
+                "beginning": self._keeper.beginning(session),
+                "workspace_bytes": session.limits.workspace_bytes,
             }
         )
 

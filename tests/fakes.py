@@ -10,6 +10,7 @@ from typing import Any
 from opensessions import tokens
 from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
+from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.local.sqlite import SqliteStore
@@ -86,17 +87,15 @@ class World:
         self.blobs = FileBlobs(self.folder / "blobs")
         shared: dict[str, Any] = {"clock": self.clock, "wake": self.woken.append}
         named = {**shared, "preview_url": lambda sandbox, port: f"https://{sandbox}-p{port}.preview.test"}
+        later = lambda *put_off: self.put_off.append(put_off)  # noqa: E731
+        self.keeper = Keeper(self.blobs, self.clock)
         self.supervisor = Supervisor(
-            self.store,
-            self.runtime,
-            deadlines=self.deadlines,
-            later=lambda *put_off: self.put_off.append(put_off),
-            **shared,
+            self.store, self.runtime, self.keeper, deadlines=self.deadlines, later=later, **shared
         )
-        self.testimony = Testimony(self.store, self.blobs, **named)
+        self.testimony = Testimony(self.store, self.blobs, later=later, max_live=self.quota.live, **named)
         new_id = lambda: secrets.token_hex(16)  # noqa: E731
         rules: dict[str, Any] = {"quota": self.quota, "narrows_egress": self.narrows_egress}
-        self.service = Service(self.store, self.supervisor, new_id=new_id, **rules, **named)
+        self.service = Service(self.store, self.supervisor, self.keeper, new_id=new_id, **rules, **named)
 
     def create(self, prompt: str = "Build a todo app", account: str = "acme", **more: Any) -> Session:
         return self.service.create(account, NewSession(prompt=prompt, user_id="u1", **more))

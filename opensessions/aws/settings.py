@@ -24,16 +24,13 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where sandboxes run. `task_definition` is a family or an ARN; `tasks_queue` the URL of the queue that
-    brings launches that were put off.
-    """
+    """Where sandboxes run. `task_definition` is a family or an ARN."""
 
     cluster: str
     task_definition: str
     subnets: tuple[str, ...]
     security_group: str
     public_ip: bool
-    tasks_queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,17 @@ def cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
         subnets=tuple(required(environment, "SANDBOX_SUBNETS").split(",")),
         security_group=required(environment, "SANDBOX_SECURITY_GROUP"),
         public_ip=one_of(environment, "SANDBOX_PUBLIC_IP", "ENABLED", "DISABLED") == "ENABLED",
-        tasks_queue=required(environment, "TASKS_QUEUE_URL"),
     )
+
+
+def tasks_queue(environment: Mapping[str, str] = os.environ) -> str:
+    """The URL of the queue that brings launches that were put off. Raises SettingsError."""
+    return required(environment, "TASKS_QUEUE_URL")
+
+
+def retention_days(environment: Mapping[str, str] = os.environ) -> int:
+    """For how long a session that has ended is kept; 0: for ever. Raises SettingsError."""
+    return number(environment, "RETENTION_DAYS", 0)
 
 
 def quotas(environment: Mapping[str, str] = os.environ) -> Quotas:

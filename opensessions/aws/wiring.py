@@ -12,12 +12,13 @@ from opensessions.aws import settings
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.fargate import FargateSandboxes
 from opensessions.aws.s3 import S3Blobs
+from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
 
-DEADLINES = Deadlines(start=300)
+START_SECONDS = 300
 """A task takes a minute to start, and its image may be far away."""
 
 
@@ -41,16 +42,25 @@ def store() -> DynamoStore:
     return DynamoStore(settings.storage().table, Late("dynamodb", QUICK))
 
 
+def blobs() -> S3Blobs:
+    return S3Blobs(Late("s3", PATIENT), settings.storage().bucket)
+
+
+def keeper() -> Keeper:
+    return Keeper(blobs(), _now)
+
+
 def supervisor() -> Supervisor:
     """Launches, ends and watches sandboxes."""
-    place = settings.cluster()
+    days = settings.retention_days()
     return Supervisor(
         store(),
-        FargateSandboxes(Late("ecs", PATIENT), place),
+        FargateSandboxes(Late("ecs", PATIENT), settings.cluster()),
+        keeper(),
         clock=_now,
         wake=_wake,
-        deadlines=DEADLINES,
-        later=lambda *put_off: _later(place.tasks_queue, *put_off),
+        deadlines=Deadlines(start=START_SECONDS, retention=days * 86_400 if days else None),
+        later=_later,
     )
 
 
@@ -60,6 +70,7 @@ def service() -> Service:
     return Service(
         sessions,
         supervisor(),
+        keeper(),
         clock=_now,
         new_id=lambda: secrets.token_hex(16),
         preview_url=settings.storage().preview,
@@ -71,9 +82,14 @@ def service() -> Service:
 
 def testimony() -> Testimony:
     """What sandboxes may say."""
-    where = settings.storage()
     return Testimony(
-        store(), S3Blobs(Late("s3", PATIENT), where.bucket), clock=_now, preview_url=where.preview, wake=_wake
+        store(),
+        blobs(),
+        clock=_now,
+        preview_url=settings.storage().preview,
+        wake=_wake,
+        later=_later,
+        max_live=settings.quotas().live,
     )
 
 
@@ -112,10 +128,12 @@ def _made(name: str, patience: Patience) -> Any:
     return boto3.client(name, config=config)  # type: ignore[call-overload]
 
 
-def _later(queue: str, sandbox_id: str, launch: int, seconds: int) -> None:
+def _later(sandbox_id: str, launch: int, seconds: int) -> None:
     """Put a launch on the queue that `functions.task_state` reads."""
     put_off = {"relaunch": {"sandbox_id": sandbox_id, "launch": launch}}
-    client("sqs", PATIENT).send_message(QueueUrl=queue, MessageBody=json.dumps(put_off), DelaySeconds=seconds)
+    client("sqs", PATIENT).send_message(
+        QueueUrl=settings.tasks_queue(), MessageBody=json.dumps(put_off), DelaySeconds=seconds
+    )
 
 
 def _now() -> datetime:

@@ -28,6 +28,12 @@ def _system_prompt(value: str) -> str:
     return bounded(value, "agent_config.system_prompt")
 
 
+def _start_command(value: str) -> str:
+    if not value.strip() or "\0" in value:
+        raise ValueError("must be a command")
+    return bounded(value, "agent_config.start_command", 4096)
+
+
 def _tools(names: list[str]) -> list[str]:
     for name in names:
         if name.lower() not in _CANONICAL:
@@ -89,6 +95,13 @@ class AgentConfig(Fields):
         examples=[["api.example.com", "*.example.org"]],
     )
 
+    start_command: Annotated[str, AfterValidator(_start_command)] | None = Field(
+        None,
+        description="A shell command, run in `cwd`, that starts the preview again after a sleep. Without it, "
+        "what was seen to listen before is started.",
+        examples=["npm run dev"],
+    )
+
     def to_model(self) -> models.AgentConfig:
         servers: dict[str, dict[str, Any]] = {
             name: server.model_dump(exclude_none=True) for name, server in self.mcp_servers.items()
@@ -103,4 +116,5 @@ class AgentConfig(Fields):
             max_turns=self.max_turns,
             mcp_servers=servers,
             allowed_hosts=None if hosts is None else tuple(hosts),
+            start_command=self.start_command,
         )

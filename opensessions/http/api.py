@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opensessions.errors import InvalidRequest
-from opensessions.http import docs, errors, views
+from opensessions.http import docs, errors, history, templates, views
 from opensessions.http.bodies import Body
 from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
@@ -21,6 +21,7 @@ from opensessions.http.parameters import (
     EventCount,
     IdempotencyKey,
     PageSize,
+    Purge,
     SessionId,
     UserId,
     WithStatus,
@@ -28,7 +29,8 @@ from opensessions.http.parameters import (
 from opensessions.http.request_ids import RequestIds
 from opensessions.http.requests import Interruption, NewMessage, NewSession
 from opensessions.http.strict_json import parse
-from opensessions.models import Event, Session
+from opensessions.http.whole import whole
+from opensessions.models import Event
 from opensessions.service import Service
 
 LARGEST_PAGE = 4 * 2**20
@@ -50,19 +52,22 @@ def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
     app = Api(title="opensessions", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
-    app.include_router(router)
+    for part in (router, history.router, templates.router):
+        app.include_router(part)
     errors.install(app)
     for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
     return app
 
 
-@router.post("/v1/sessions", **body("NewSession"), **answers("Session", 400, 401, 409, 413, 429, status=201))
+@router.post(
+    "/v1/sessions", **body("NewSession"), **answers("Session", 400, 401, 404, 409, 413, 429, status=201)
+)
 def create_session(service: Ask, account: Account, raw: Body, key: IdempotencyKey = None) -> JSONResponse:
     """Start a session: a sandbox, and in it an agent with this prompt. Does not wait for either."""
     wanted = NewSession.read(parse(raw)).to_model()
     session = service.create(account, wanted, key)
-    return JSONResponse(_whole(service, session), 201, {"Location": f"sessions/{session.id}"})
+    return JSONResponse(whole(service, session), 201, {"Location": f"sessions/{session.id}"})
 
 
 @router.get("/v1/sessions", **answers("SessionList", 400, 401))
@@ -85,7 +90,7 @@ def get_session(
     service: Ask, account: Account, session_id: SessionId, user_id: UserId = None
 ) -> JSONResponse:
     """A session with its newest messages and events."""
-    return JSONResponse(_whole(service, service.read(account, session_id, user_id)))
+    return JSONResponse(whole(service, service.read(account, session_id, user_id)))
 
 
 @router.post(
@@ -98,7 +103,7 @@ def send_message(
 ) -> JSONResponse:
     """Tell the agent more. It waits while a turn runs; a session in `error` runs again."""
     new = NewMessage.read(parse(raw))
-    return JSONResponse(_whole(service, service.send(account, session_id, new.user_id, new.message, key)))
+    return JSONResponse(whole(service, service.send(account, session_id, new.user_id, new.message, key)))
 
 
 @router.post(
@@ -113,7 +118,7 @@ def interrupt_session(
     named = Interruption.read(parse(raw)).user_id if raw else None
     if None not in (named, user_id) and named != user_id:
         raise InvalidRequest("user_id in the query is not the one in the body", "user_id")
-    return JSONResponse(_whole(service, service.interrupt(account, session_id, named or user_id)))
+    return JSONResponse(whole(service, service.interrupt(account, session_id, named or user_id)))
 
 
 @router.get("/v1/sessions/{session_id}/events/page", **answers("EventPage", 400, 401, 404))
@@ -135,9 +140,14 @@ def page_events(
 
 @router.delete("/v1/sessions/{session_id}", **answers("Ended", 400, 401, 404))
 def end_session(
-    service: Ask, account: Account, session_id: SessionId, user_id: UserId = None
+    service: Ask, account: Account, session_id: SessionId, user_id: UserId = None, purge: Purge = False
 ) -> JSONResponse:
-    """End a session and kill its sandbox. Again: the same answer."""
+    """End a session and kill its sandbox. Again: the same answer. With `purge` all of it is deleted too,
+    messages, events, files and archives, at once and for good; it is not found afterwards.
+    """
+    if purge:
+        service.purge(account, session_id, user_id)
+        return JSONResponse(views.Purged(id=session_id).json_object())
     session = service.end(account, session_id, user_id)
     return JSONResponse(views.Ended(id=session.id).json_object())
 
@@ -151,11 +161,6 @@ async def health() -> JSONResponse:
 @router.get("/docs", include_in_schema=False)
 def read_docs(request: Request) -> HTMLResponse:
     return HTMLResponse(docs.page(request.app.openapi()), headers=docs.HEADERS)
-
-
-def _whole(service: Service, session: Session) -> dict[str, Any]:
-    messages, events = service.recent(session)
-    return views.session(session, service.preview_url(session.sandbox_id, 3000), messages, events)
 
 
 def _fitting(events: Sequence[Event]) -> list[dict[str, Any]]:

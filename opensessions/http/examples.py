@@ -20,6 +20,8 @@ BODIES: dict[str, Any] = {
     },
     "NewMessage": {"message": "Make the header blue", "user_id": "user_123"},
     "Interruption": {"user_id": "user_123"},
+    "Restoration": {"version": 1},
+    "NewTemplate": {"session": f"session_{_ID}", "name": "Next.js with Tailwind"},
 }
 
 _SESSION: dict[str, Any] = {
@@ -43,9 +45,10 @@ _SESSION: dict[str, Any] = {
     "updatedAt": _AT,
     "sandboxStatus": "starting",
     "usage": None,
-    "limits": {},
+    "limits": {"idleSeconds": 600, "workspaceBytes": 2_000_000_000},
     "metadata": {},
     "lastSeq": 1,
+    "version": 0,
 }
 
 _EVENT = {
@@ -54,6 +57,28 @@ _EVENT = {
     "id": f"evt_{_ID}00000009",
     "seq": 9,
     "level": "info",
+    "createdAt": _AT,
+}
+
+_VERSION = {
+    "number": 1,
+    "parent": 0,
+    "current": True,
+    "title": "Build a todo app",
+    "messageId": f"msg_{_ID}",
+    "filesChanged": 1,
+    "files": [{"path": "app/index.html", "change": "added"}],
+    "costUsd": None,
+    "createdAt": _AT,
+}
+
+_TEMPLATE = {
+    "id": f"tpl_{_ID}",
+    "name": "Next.js with Tailwind",
+    "status": "ready",
+    "session": f"session_{_ID}",
+    "files": 12_000,
+    "bytes": 250_000_000,
     "createdAt": _AT,
 }
 
@@ -66,5 +91,8 @@ ANSWERS: dict[str, Any] = {
     },
     "EventPage": {"data": [_EVENT], "has_more": False, "last_seq": 9},
     "Ended": {"id": f"session_{_ID}", "status": "ended"},
+    "VersionList": {"data": [_VERSION], "has_more": False},
+    "Template": _TEMPLATE,
+    "TemplateList": {"data": [_TEMPLATE]},
     "Health": {"status": "ok"},
 }

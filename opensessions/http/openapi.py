@@ -63,6 +63,19 @@ class SessionList(BaseModel):
     next_cursor: str | None
 
 
+class VersionList(BaseModel):
+    """Versions, oldest first."""
+
+    data: list[views.Version]
+    has_more: bool
+
+
+class TemplateList(BaseModel):
+    """Templates, oldest first."""
+
+    data: list[views.Template]
+
+
 def answers(schema: str, *failures: int, status: int = 200) -> dict[str, Any]:
     """Arguments of a route: what it answers, by names of schemas."""
     good = {"description": "Done.", "content": {"application/json": _schema(schema)}}
@@ -137,11 +150,20 @@ def _schemas() -> dict[str, Any]:
         requests.NewSession,
         requests.NewMessage,
         requests.Interruption,
+        requests.Restoration,
+        requests.NewTemplate,
         Error,
         EventPage,
         SessionList,
     ]
-    given: list[type[BaseModel]] = [views.Session, views.Ended, views.Health]
+    given: list[type[BaseModel]] = [
+        views.Session,
+        views.Ended,
+        views.Purged,
+        views.Health,
+        VersionList,
+        TemplateList,
+    ]
     _, took = models_json_schema([(cls, "validation") for cls in taken], ref_template=REFERENCE)
     _, gave = models_json_schema([(cls, "serialization") for cls in given], ref_template=REFERENCE)
     schemas = {**stored_events.schemas(REFERENCE), **took["$defs"], **gave["$defs"]}

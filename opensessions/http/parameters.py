@@ -71,5 +71,8 @@ Cursor = Annotated[
     str | None,
     Query(pattern=r"^[A-Za-z0-9_=-]{1,1024}$", description="`next_cursor` of the page before."),
 ]
+Purge = Annotated[bool, Query(description="Delete all of it for good, too.")]
+VersionsAfter = Annotated[int, Query(ge=0, le=LAST_SEQ, description="Only versions with a greater number.")]
+VersionCount = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 After = Annotated[int, Query(ge=0, le=LAST_SEQ, description="Only events whose `seq` is greater.")]
 EventCount = Annotated[int, Query(ge=1, le=500, description="How many at most.")]

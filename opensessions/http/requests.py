@@ -1,13 +1,15 @@
 """The bodies that callers send, checked, as the service's own values."""
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from opensessions import models
+from opensessions.archives import WORKSPACE_BYTES
 from opensessions.http.agent_config import AgentConfig
 from opensessions.http.fields import Fields, text_of
+from opensessions.http.views import SessionId, TemplateId
 
 LONGEST_ID = 256
 
@@ -31,6 +33,61 @@ Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
 
 
+_IDLE = range(60, 86_401)
+
+
+def _idle_seconds(value: Any) -> Any:
+    if value == "never" or (type(value) is int and value in _IDLE):
+        return value
+    raise ValueError(f'must be a whole number from {_IDLE.start} to {_IDLE[-1]:,}, or "never"')
+
+
+class Limits(Fields):
+    """Bounds of one session."""
+
+    idle_seconds: Annotated[Any, BeforeValidator(_idle_seconds)] = Field(
+        600,
+        description="After so long without a turn, a message, a watcher or a visit the session sleeps: "
+        f"{_IDLE.start} to {_IDLE[-1]:,}, or `never`.",
+        examples=[600],
+        json_schema_extra={
+            "anyOf": [{"type": "integer", "minimum": _IDLE.start, "maximum": _IDLE[-1]}, {"const": "never"}]
+        },
+    )
+    workspace_bytes: int = Field(
+        WORKSPACE_BYTES,
+        ge=1_000_000,
+        le=10_000_000_000,
+        description="What the workspace may hold and still be kept.",
+        examples=[WORKSPACE_BYTES],
+    )
+
+    def to_model(self) -> models.Limits:
+        idle = None if self.idle_seconds == "never" else self.idle_seconds
+        return models.Limits(idle_seconds=idle, workspace_bytes=self.workspace_bytes)
+
+
+class Origin(Fields):
+    """What a session begins with: a `template`; or a `session` of the same user, as it was after `version`,
+    or else as it is kept now.
+    """
+
+    session: SessionId | None = None
+    version: int | None = Field(None, ge=1, examples=[1])
+    template: TemplateId | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.session is None) == (self.template is None):
+            raise ValueError("names either a session or a template")
+        if self.version is not None and self.session is None:
+            raise ValueError("has a version, which only a session has")
+        return self
+
+    def to_model(self) -> models.Origin:
+        return models.Origin(session_id=self.session, version=self.version, template_id=self.template)
+
+
 class NewSession(Fields):
     """What a session is made of. Names may be written in camelCase too."""
 
@@ -49,6 +106,12 @@ class NewSession(Fields):
     metadata: dict[Key, Value] = Field(
         {}, max_length=16, description="Your own notes: at most 16 pairs.", examples=[{"plan": "pro"}]
     )
+    limits: Limits = Field(Limits(), description="Bounds of this session.")
+    origin: Origin | None = Field(
+        None,
+        alias="from",
+        description="What to begin with: a session or a template.",
+    )
 
     def to_model(self) -> models.NewSession:
         return models.NewSession(
@@ -58,6 +121,8 @@ class NewSession(Fields):
             user_name=self.user_name,
             config=self.agent_config.to_model(),
             metadata=self.metadata,
+            limits=self.limits.to_model(),
+            origin=self.origin and self.origin.to_model(),
         )
 
 
@@ -70,6 +135,23 @@ class NewMessage(Fields):
         json_schema_extra=_NOT_BLANK,
     )
     user_id: UserId = Field(description="The user whose session this is.", examples=["user_123"])
+
+
+class Restoration(Fields):
+    """Which version to go back to."""
+
+    version: int = Field(ge=1, le=10**12, description="The version's number.", examples=[1])
+    user_id: UserId | None = Field(None, description="When given, it must be the session's.")
+
+
+class NewTemplate(Fields):
+    """What a template is made of."""
+
+    session: SessionId = Field(description="The session whose workspace it is.")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"\S")] = Field(
+        description="Your own name for it.", examples=["Next.js with Tailwind"]
+    )
+    user_id: UserId | None = Field(None, description="When given, it must be the session's.")
 
 
 class Interruption(Fields):

@@ -12,10 +12,13 @@ from opensessions.events import Artifact, Level
 from opensessions.http.event_lines import line
 
 SESSION_ID = r"^session_[0-9a-f]{32}$"
+TEMPLATE_ID = r"^tpl_[0-9a-f]{32}$"
 _SESSION_ID = re.compile(SESSION_ID.strip("^$"))
+_TEMPLATE_ID = re.compile(TEMPLATE_ID.strip("^$"))
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 
 SessionId = Annotated[str, Field(pattern=SESSION_ID, examples=["session_0123456789abcdef0123456789abcdef"])]
+TemplateId = Annotated[str, Field(pattern=TEMPLATE_ID, examples=["tpl_0123456789abcdef0123456789abcdef"])]
 Time = Annotated[
     str,
     Field(pattern=TIME, description="ISO 8601, UTC, milliseconds.", examples=["2026-11-24T12:00:00.000Z"]),
@@ -25,6 +28,15 @@ Time = Annotated[
 def is_session_id(text: str) -> bool:
     """Whether a text can be the id of a session at all."""
     return _SESSION_ID.fullmatch(text) is not None
+
+
+def is_template_id(text: str) -> bool:
+    """Whether a text can be the id of a template at all."""
+    return _TEMPLATE_ID.fullmatch(text) is not None
+
+
+INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+"""Headers of answers whose text a sandbox wrote: no browser is to take it for a page of ours."""
 
 
 class View(BaseModel):
@@ -63,6 +75,13 @@ class EventLine(View):
     created_at: Time
 
 
+class Limits(View):
+    """The session's bounds."""
+
+    idle_seconds: int | Literal["never"] = Field(examples=[600])
+    workspace_bytes: int = Field(examples=[2_000_000_000])
+
+
 class Session(View):
     """A session. `messages` and `events` are the newest of each, oldest first: at most 100 each,
     and 512 KiB of messages.
@@ -86,9 +105,10 @@ class Session(View):
     updated_at: Time
     sandbox_status: models.SandboxStatus
     usage: None = Field(description="Always null in this version.")
-    limits: dict[str, Any] = Field(description="Always empty in this version.", examples=[{}])
+    limits: Limits
     metadata: dict[str, str] = Field(examples=[{"plan": "pro"}])
     last_seq: int = Field(ge=0, description="The number of the newest event.", examples=[2])
+    version: int = Field(ge=0, description="The version that the workspace is at; 0: none yet.", examples=[0])
 
 
 class Ended(View):
@@ -96,6 +116,45 @@ class Ended(View):
 
     id: SessionId
     status: Literal["ended"] = "ended"
+
+
+class Purged(Ended):
+    """A session that is over, and of which nothing is left."""
+
+    purged: Literal[True] = True
+
+
+class Change(View):
+    path: str = Field(examples=["app/index.html"])
+    change: Literal["added", "modified", "deleted"]
+
+
+class Version(View):
+    """The state after a turn. `files` are at most 100 of the `filesChanged`; a cost that is not known is
+    null.
+    """
+
+    number: int = Field(ge=1, examples=[1])
+    parent: int = Field(ge=0, description="The version that the turn began with; 0: none.", examples=[0])
+    current: bool = Field(description="The workspace is at this version, or was before the running turn.")
+    title: str = Field(examples=["Build a todo app"])
+    message_id: str | None = Field(examples=["msg_0123456789abcdef0123456789abcdef"])
+    files_changed: int = Field(ge=0, examples=[1])
+    files: list[Change]
+    cost_usd: float | None = Field(examples=[None])
+    created_at: Time
+
+
+class Template(View):
+    """A prepared workspace."""
+
+    id: TemplateId
+    name: str = Field(examples=["Next.js with Tailwind"])
+    status: models.TemplateStatus
+    session: SessionId = Field(description="The session that it was made of.")
+    files: int | None = Field(examples=[12_000])
+    bytes: int | None = Field(examples=[250_000_000])
+    created_at: Time
 
 
 class Health(View):
@@ -122,9 +181,38 @@ def session(
         updated_at=models.timestamp(value.head.updated_at),
         sandbox_status=value.head.sandbox_status,
         usage=None,
-        limits={},
+        limits=_limits(value.limits),
         metadata=value.metadata,
         last_seq=value.head.last_seq,
+        version=value.version,
+    ).json_object()
+
+
+def version(value: models.Version, current: int) -> dict[str, Any]:
+    """A version; `current` is the number of the one that the workspace is at."""
+    return Version(
+        number=value.number,
+        parent=value.parent,
+        current=value.number == current,
+        title=value.title,
+        message_id=value.message_id,
+        files_changed=value.changed,
+        files=[Change(path=each.path, change=each.change) for each in value.files],
+        cost_usd=value.cost_usd,
+        created_at=models.timestamp(value.created_at),
+    ).json_object()
+
+
+def template(value: models.Template) -> dict[str, Any]:
+    """A template."""
+    return Template(
+        id=value.id,
+        name=value.name,
+        status=value.status,
+        session=value.session_id,
+        files=value.archive.files if value.archive else None,
+        bytes=value.archive.bytes if value.archive else None,
+        created_at=models.timestamp(value.created_at),
     ).json_object()
 
 
@@ -136,6 +224,11 @@ def listed(value: models.Session, preview_url: str) -> dict[str, Any]:
     """The session object as lists have it: without its messages and events."""
     whole = session(value, preview_url)
     return {name: member for name, member in whole.items() if name not in LEFT_OUT}
+
+
+def _limits(value: models.Limits) -> Limits:
+    idle = "never" if value.idle_seconds is None else value.idle_seconds
+    return Limits(idle_seconds=idle, workspace_bytes=value.workspace_bytes)
 
 
 def _project(value: models.Session) -> Project:

@@ -1,6 +1,7 @@
 """How the parts of the system are put together on one machine."""
 
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from gateway.model_upstream import Upstream
 from gateway.resolver import SystemResolver
 from opensessions import archives, events, handshake, tokens
 from opensessions.http import api, callback
+from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.local.public import PublicApp
@@ -82,18 +84,34 @@ class System:
     def _wire_service(self, blobs: FileBlobs) -> None:
         now = lambda: datetime.now(UTC)  # noqa: E731
         new_id = lambda: secrets.token_hex(16)  # noqa: E731
+        keeper, quota = Keeper(blobs, now), Quota()
         self.supervisor = Supervisor(
-            self.store, self.runtime, clock=now, wake=self.wake, deadlines=Deadlines()
+            self.store,
+            self.runtime,
+            keeper,
+            clock=now,
+            wake=self.wake,
+            deadlines=Deadlines(),
+            later=self._later,
         )
-        self.testimony = Testimony(self.store, blobs, clock=now, wake=self.wake, preview_url=self.preview_url)
+        self.testimony = Testimony(
+            self.store,
+            blobs,
+            clock=now,
+            wake=self.wake,
+            preview_url=self.preview_url,
+            later=self._later,
+            max_live=quota.live,
+        )
         self.service = Service(
             self.store,
             self.supervisor,
+            keeper,
             clock=now,
             new_id=new_id,
             preview_url=self.preview_url,
             wake=self.wake,
-            quota=Quota(),
+            quota=quota,
         )
 
     def _gateway(
@@ -135,6 +153,11 @@ class System:
     async def drain(self) -> None:
         """End streams kindly and let model calls finish for a moment."""
         await self.gateway.drain(streams=1.0, calls=0.5)
+
+    def _later(self, sandbox_id: str, launch: int, seconds: int) -> None:
+        timer = threading.Timer(seconds, self.supervisor.relaunch, (sandbox_id, launch))
+        timer.daemon = True  # the sweep makes good for what the server's end cuts off
+        timer.start()
 
     def _stopped(self, sandbox_id: str, launch: int, reason: str) -> None:
         self.supervisor.sandbox_stopped(sandbox_id, launch, reason)

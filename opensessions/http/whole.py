@@ -1,0 +1,13 @@
+"""The session object, read whole."""
+
+from typing import Any
+
+from opensessions.http import views
+from opensessions.models import Session
+from opensessions.service import Service
+
+
+def whole(service: Service, session: Session) -> dict[str, Any]:
+    """A session with its newest messages and events, as callers get it."""
+    messages, events = service.recent(session)
+    return views.session(session, service.preview_url(session.sandbox_id, 3000), messages, events)

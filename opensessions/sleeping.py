@@ -1,0 +1,155 @@
+"""How a session falls asleep and is woken by a visitor: what the gateway reports of archives and of use."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from opensessions import lifecycle, revival, titles, tokens
+from opensessions.archives import Archived, Kept, Turn
+from opensessions.draft import Draft, decided
+from opensessions.errors import Conflict, Unauthorized
+from opensessions.keeping import Keeper, kept
+from opensessions.models import Archive, SandboxStatus, Session, Status, Template, TemplateStatus, Version
+from opensessions.notices import Hibernated, VersionSaved, Woken
+from opensessions.ports import SessionStore
+from opensessions.supervisor import Later
+from opensessions.templates import copied
+
+_USE = timedelta(seconds=30)
+"""How much of a session's use may go unrecorded, so that a busy preview costs a write now and then alone."""
+
+
+class Sleeping:
+    """Thread-safe and blocking. `later` has the sandbox of a woken session launched, `max_live` is the
+    account's quota of live sessions.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        keeper: Keeper,
+        *,
+        clock: Callable[[], datetime],
+        wake: Callable[[str], None],
+        later: Later,
+        max_live: int | None,
+    ) -> None:
+        self._store, self._keeper, self._clock = store, keeper, clock
+        self._wake, self._later, self._max_live = wake, later, max_live
+
+    def identify(self, token: str, kind: str) -> Session | None:
+        """The live session whose sandbox holds this token, of this kind: "worker", "model" or "egress"."""
+        sandbox_id = tokens.sandbox_of(token)
+        session = self._store.find(sandbox_id) if sandbox_id else None
+        if session is None or not session.live or not tokens.matches(token, session.tokens.get(kind)):
+            return None
+        return session
+
+    def archived(self, token: str, archive_id: str, archived: Archived) -> Kept:
+        """Keep an archive whose parts are all there; after a turn it is a version, and the one that was asked
+        for at bedtime ends the sandbox. Again: the same answer, and no change.
+
+        Raises Unauthorized, and Conflict when a part is missing or the workspace is too large; then the
+        session keeps what it had.
+        """
+        session, answer = decided(lambda: self._keep(token, archive_id, archived))
+        self._wake(session.id)
+        if archived.kind == "full":
+            self._fill_templates(session, archive_id)
+        self._keeper.tidy(session)
+        return answer
+
+    def wanted(self, session_id: str) -> None:
+        """Somebody visits: a sleeping session gets a sandbox, any other stays as it is.
+
+        Raises RateLimited.
+        """
+
+        def decide() -> Session | None:
+            before = self._store.get(session_id)
+            if before is None or before.head.sandbox_status is not SandboxStatus.HIBERNATED:
+                return None
+            now = self._clock()
+            draft = Draft(lifecycle.launched(lifecycle.begun(before), {}, now), now)
+            draft.say(Woken(reason="preview"))
+            revival.begin(draft)
+            soon = draft.session.model_copy(update={"due_at": now + timedelta(seconds=60)})
+            return self._store.commit(before, soon, draft.changes(), max_live=self._max_live)
+
+        if woken := decided(decide):
+            self._later(woken.sandbox_id, woken.launch, 0)
+            self._wake(session_id)
+
+    def used(self, session_ids: Sequence[str]) -> None:
+        """Somebody watches these sessions or visits their previews, so they do not fall asleep yet."""
+        for session_id in session_ids:
+            with suppress(Conflict):
+                decided(lambda session_id=session_id: self._use(session_id))  # type: ignore[misc]
+
+    def _use(self, session_id: str) -> None:
+        session, now = self._store.get(session_id), self._clock()
+        if session is None or not session.live or session.hibernating is not None:
+            return
+        if session.head.active_at is None or now - session.head.active_at > _USE:
+            head = session.head.model_copy(update={"active_at": now})
+            self._store.commit(session, session.model_copy(update={"head": head}))
+
+    def _keep(self, token: str, archive_id: str, archived: Archived) -> tuple[Session, Kept]:
+        session, now = self.identify(token, "worker"), self._clock()
+        if session is None:
+            raise Unauthorized("The sandbox's token is not known (any more).")
+        if known := next((archive for archive in session.archives if archive.id == archive_id), None):
+            return session, Kept(version=known.version or None)
+        version = self._version(session, archived, now)
+        if version is not None:
+            after = session.model_copy(update={"version": version.number, "versions": version.number})
+            self._keeper.keep_diff(session.id, version.number, archived.turn.diff if archived.turn else "")
+        else:
+            after = session
+        archive = self._keeper.checked(after, archive_id, archived)
+        after = after.model_copy(update={"archives": kept((*session.archives, archive))})
+        stop = _bedtime(session, archived)
+        draft = Draft(lifecycle.asleep(after, now) if stop else after, now)
+        if version is not None:
+            number, changed = version.number, version.changed
+            draft.say(VersionSaved(version=number, title=version.title, files_changed=changed))
+        if stop:
+            draft.say(Hibernated())
+        saved = self._store.commit(
+            session, draft.session, draft.changes(versions=(version,) if version else ())
+        )
+        return saved, Kept(version=version.number if version else None, stop=stop)
+
+    def _version(self, session: Session, archived: Archived, now: datetime) -> Version | None:
+        turn: Turn | None = archived.turn
+        if turn is None or archived.commit is None:
+            return None
+        return Version(
+            number=session.versions + 1,
+            parent=session.version,
+            title=titles.title(turn.text) if turn.text else session.title,
+            message_id=turn.message_id,
+            files=tuple(turn.files[:100]),
+            changed=turn.changed,
+            commit=archived.commit,
+            claude_session_id=archived.claude_session_id,
+            created_at=now,
+        )
+
+    def _fill_templates(self, session: Session, archive_id: str) -> None:
+        archive: Archive | None = next((a for a in session.archives if a.id == archive_id), None)
+        for template in self._store.templates(session.account):
+            waits = template.session_id == session.id and template.status is TemplateStatus.PREPARING
+            if archive is not None and waits:
+                self._fill(template, session, archive)
+
+    def _fill(self, template: Template, session: Session, archive: Archive) -> None:
+        self._store.put_template(copied(self._keeper, template, session, archive))
+
+
+def _bedtime(session: Session, archived: Archived) -> bool:
+    """Whether this is the archive that the session was to make before it sleeps, and nothing came between."""
+    asked = session.hibernating
+    if asked is None or archived.kind != "full" or archived.inbox_seq != asked:
+        return False
+    return session.head.inbox_seq == asked and session.head.status is not Status.RUNNING
