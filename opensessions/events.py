@@ -175,6 +175,7 @@ SandboxEvent = Annotated[
     Field(discriminator="type"),
 ]
 
+
 class EventBatch(BaseModel):
     """Events number `first_seq`, `first_seq` + 1, …; an empty batch is a sign of life.
 
