@@ -49,7 +49,6 @@ async def serve(settings: Settings, stop: asyncio.Event, wire: Callable[..., Sys
             print(announcement(settings, system.api_key, port), flush=True)
             await _until(stop, _sweep(system), system.gateway.previews.watch(RECHECK_SECONDS))
             await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
-            await asyncio.to_thread(system.supervisor.sweep, FOREVER)
         finally:
             await asyncio.to_thread(system.runtime.close)
             await listeners.close()

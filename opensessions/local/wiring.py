@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from starlette.types import ASGIApp
@@ -52,6 +53,10 @@ class Sockets:
         return self.run / "demo.sock"
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _straight(app: ASGIApp) -> httpx2.AsyncBaseTransport:
     return httpx2.ASGITransport(app=app, raise_app_exceptions=False)
 
@@ -69,6 +74,7 @@ class System:
         sockets: Sockets,
         port: int,
         callback_transport: Callable[[ASGIApp], httpx2.AsyncBaseTransport] = _straight,
+        clock: Callable[[], datetime] = _now,
     ) -> None:
         master = kept_secret(settings.data_dir / "master.key", lambda: secrets.token_hex(32))
         self.api_key = settings.api_key or kept_secret(settings.data_dir / "api.key", tokens.api_key)
@@ -77,41 +83,21 @@ class System:
         self.store = SqliteStore(settings.data_dir / "sessions.db")
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
-        self._wire_service(FileBlobs(settings.data_dir / "blobs"))
+        self.blobs = FileBlobs(settings.data_dir / "blobs")
+        self._wire_service(self.blobs, clock)
         self.gateway = self._gateway(settings, sockets, callback_transport)
         self.public_app = PublicApp(api.create_app(self.service), self.gateway.streams_app, port)
 
-    def _wire_service(self, blobs: FileBlobs) -> None:
-        now = lambda: datetime.now(UTC)  # noqa: E731
-        new_id = lambda: secrets.token_hex(16)  # noqa: E731
-        keeper, quota = Keeper(blobs, now), Quota()
+    def _wire_service(self, blobs: FileBlobs, clock: Callable[[], datetime]) -> None:
+        keeper, quota = Keeper(blobs, clock), Quota()
+        told: dict[str, Any] = {"clock": clock, "wake": self.wake}
+        named = {**told, "preview_url": self.preview_url}
         self.supervisor = Supervisor(
-            self.store,
-            self.runtime,
-            keeper,
-            clock=now,
-            wake=self.wake,
-            deadlines=Deadlines(),
-            later=self._later,
+            self.store, self.runtime, keeper, deadlines=Deadlines(), later=self._later, **told
         )
-        self.testimony = Testimony(
-            self.store,
-            blobs,
-            clock=now,
-            wake=self.wake,
-            preview_url=self.preview_url,
-            later=self._later,
-            max_live=quota.live,
-        )
+        self.testimony = Testimony(self.store, blobs, later=self._later, max_live=quota.live, **named)
         self.service = Service(
-            self.store,
-            self.supervisor,
-            keeper,
-            clock=now,
-            new_id=new_id,
-            preview_url=self.preview_url,
-            wake=self.wake,
-            quota=quota,
+            self.store, self.supervisor, keeper, new_id=lambda: secrets.token_hex(16), quota=quota, **named
         )
 
     def _gateway(

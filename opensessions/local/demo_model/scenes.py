@@ -79,7 +79,17 @@ def answer(conversation: Conversation, ask: str) -> str | None:
         return f"I was offered these tools: {', '.join(sorted(conversation.tools)) or 'none'}."
     if re.search(r"\b(which|what) skills\b", ask, re.IGNORECASE):
         return f"I know these skills: {', '.join(conversation.skills) or 'none'}."
+    if re.search(r"\bwhat (did|have) (i|we) (ask|said|say|talk)", ask, re.IGNORECASE):
+        return _asked(conversation)
     return _HELP if asks.is_greeting(ask) or not ask.strip() else None
+
+
+def _asked(conversation: Conversation) -> str:
+    """What a conversation that was gone on with still holds."""
+    before = [exchange.ask for exchange in conversation.exchanges[:-1]]
+    if not before:
+        return "You asked nothing before this."
+    return "You asked: " + "; ".join(f"“{text[:200]}”" for text in before) + "."
 
 
 def is_side_request(conversation: Conversation) -> bool:
