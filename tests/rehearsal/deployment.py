@@ -93,11 +93,11 @@ class Deployment:
         self.outputs = json.loads(outputs.read_text())[STACK]
         return Stack(self.emulator, STACK, self.outputs)
 
-    def operate(self, *words: str) -> str:
-        """What the operator's command prints: `python -m infra.ops …`."""
+    def operate(self, *words: str, **more: str) -> str:
+        """What the operator's command prints: `python -m infra.ops …`, with `more` in its environment."""
         pairs = [word for name, value in self.context.items() for word in ("-c", f"{name}={value}")]
         with self._timed(words[0]):
-            return self._run(sys.executable, "-m", "infra.ops", *words, *pairs)
+            return self._run(sys.executable, "-m", "infra.ops", *words, *pairs, **more)
 
     def first(self) -> tuple[Stack, str]:
         """All that docs/deploy.md tells a new operator to do; returns the stack, and a key for its API."""

@@ -23,6 +23,7 @@ INERT: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "AWS::Budgets::Budget": ("budget", ()),
     "AWS::CE::AnomalyMonitor": ("monitor", ("MonitorArn",)),
     "AWS::CE::AnomalySubscription": ("subscription", ("SubscriptionArn",)),
+    "AWS::CloudFront::VpcOrigin": ("vo", ("Arn", "Id")),
     "AWS::CloudWatch::CompositeAlarm": ("composite", ("Arn",)),
     "AWS::EC2::EIP": ("eipalloc", ("AllocationId", "PublicIp")),
     "AWS::EC2::FlowLog": ("fl", ("Id",)),
