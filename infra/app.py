@@ -1,10 +1,6 @@
 """`python -m infra.app`: synthesises the stack into cdk.out. Needs node, and neither AWS nor Docker."""
 
-import os
 import sys
-
-# The CDK's runtime warns of old versions of node in a banner on every run; they do here.
-os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "18,20,21,23"
 
 import aws_cdk as cdk
 

@@ -1,14 +1,12 @@
 """The stack, synthesised in this process: no credentials, no Docker, no bundling; once for each context."""
 
 import json
-import os
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Before aws_cdk is imported: its runtime reads this when it starts.
-os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "18,20,21,23")
+from infra.context import read
 
 if TYPE_CHECKING:  # its runtime takes seconds to start, which tests of other things need not wait for
     from aws_cdk import App
@@ -73,7 +71,6 @@ def _synthesised(context: tuple[tuple[str, Any], ...]) -> str:
 def _app(folder: str, context: dict[str, Any]) -> "App":
     import aws_cdk as cdk
 
-    from infra.context import read
     from infra.stack import Opensessions
 
     written = json.loads((ROOT / "cdk.json").read_text())["context"]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra import QUIET
 from tests.e2e.server import REPO
 from tests.rehearsal.emulator_process import ACCOUNT, REGION, Emulator
 
@@ -62,7 +63,7 @@ class Deployment:
             **self.operator,
             "CI": "1",
             "CDK_DISABLE_VERSION_CHECK": "1",
-            "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+            **QUIET,
         }
 
     def synthesise(self, out: Path, **context: str) -> Path:
