@@ -122,6 +122,9 @@ class Commit:
             body = _packed(codec.text(sent), f"inbox item {number}")
             pk = table.sandbox_pk(self.saved.sandbox_id)
             yield self._added(pk, table.inbox_sk(number), body, number=number)
+        for version in self.changes.versions:
+            sk, what = table.version_sk(version.number), f"version {version.number}"
+            yield self._added(self._session_pk, sk, _packed(codec.text(version), what))
         if self.changes.config:
             body = _packed(codec.text(self.changes.config), "the configuration")
             yield self._added(self._session_pk, "CONFIG", body)

@@ -2,11 +2,12 @@
 
     pk                                   sk
     SESSION#id                           META | HEAD | CONFIG | EV#<last seq> | MSG#<rev>#<place>
+                                         VER#<number>
                                          EV#<last seq>#<commit> (the body of a large batch, see `apart`)
     SANDBOX#id                           META | IN#<number>
     KEY#<sha256>                         META
     IDEMP#account#<sha256 of the key>    META
-    ACCOUNT#account                      LIVE
+    ACCOUNT#account                      LIVE | TPL#<template's id>
     COUNT#key                            <window's length>#<window>
 
 A session's META alone is in the indexes: by account (`ap`, `as`), by user (`up`, `us`) and, while something
@@ -118,6 +119,14 @@ def inbox_sk(number: int) -> str:
 
 def message_sk(rev: int, place: int) -> str:
     return f"MSG#{rev:012}#{place:03}"
+
+
+def version_sk(number: int) -> str:
+    return f"VER#{number:06}"
+
+
+def template_sk(template_id: str) -> str:
+    return f"TPL#{template_id}"
 
 
 def index_keys(session: Session) -> dict[str, str]:

@@ -36,8 +36,8 @@ _UNREACHED = (HTTPClientError, ConnectionError)
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One `Put` or `Update` of a transaction. `refusal` is raised when its condition does not hold; `size`
-    is the bytes of its body.
+    """One `Put`, `Update` or `Delete` of a transaction. `refusal` is raised when its condition does not hold;
+    `size` is the bytes of its body.
     """
 
     action: Mapping[str, Any]

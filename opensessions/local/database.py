@@ -9,12 +9,11 @@ from threading import Lock
 
 from opensessions.errors import StoreError
 
-SCHEMA_VERSION = 1
-
 PATIENCE = 30.0
 """Seconds to wait for another process that writes."""
 
-_SCHEMA = """
+_STEPS = (
+    """
 CREATE TABLE session (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, user_id TEXT NOT NULL, sandbox_id TEXT NOT NULL UNIQUE,
     created_at TEXT NOT NULL, due_at TEXT, body TEXT NOT NULL);
@@ -37,11 +36,22 @@ CREATE TABLE counter (
 CREATE INDEX counter_expiry ON counter (ends_at);
 CREATE TABLE live (account TEXT PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE api_key (hash TEXT PRIMARY KEY, account TEXT NOT NULL);
-"""
+""",
+    """
+CREATE TABLE version (
+    session_id TEXT, number INTEGER, body TEXT NOT NULL, PRIMARY KEY (session_id, number));
+CREATE TABLE template (
+    account TEXT, id TEXT, created_at TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (account, id));
+""",
+)
+"""From nothing to the present schema; a file has taken as many of these as its `user_version` says."""
+
+SCHEMA_VERSION = len(_STEPS)
 
 
 class Database:
-    """Durable on return (WAL with synchronous=FULL), readable by its owner alone.
+    """Durable on return (WAL with synchronous=FULL), readable by its owner alone; what is deleted is
+    overwritten.
 
     A connection is lent to one thread at a time and kept for the next one: readers need not wait for a
     writer's fsync, as they would with a single connection, and threads that come and go leave none behind.
@@ -93,6 +103,11 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def forget(self) -> None:
+        """Leave nothing of what was deleted in the file's log either, unless somebody is still reading it."""
+        with self.reading() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _take(self) -> sqlite3.Connection:
         with self._pool:
             if self._closed:
@@ -103,6 +118,7 @@ class Database:
             self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
@@ -133,7 +149,8 @@ class Database:
                     f"{self._path} was written by a newer opensessions (schema {version}, this one knows "
                     f"{SCHEMA_VERSION}): upgrade opensessions, or choose another data folder."
                 )
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
+            for step in _STEPS[version:]:
+                for statement in step.split(";"):
                     connection.execute(statement)
+            if version < SCHEMA_VERSION:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -11,9 +11,22 @@ from opensessions import codec, commits
 from opensessions.errors import AlreadyClaimed, NotFound, Stale
 from opensessions.events import InboxItem, inbox_item
 from opensessions.local.database import Database
-from opensessions.models import NOTHING, AgentConfig, Changes, Claim, Event, Message, Page, Session, timestamp
+from opensessions.models import (
+    NOTHING,
+    AgentConfig,
+    Changes,
+    Claim,
+    Event,
+    Message,
+    Page,
+    Session,
+    Template,
+    Version,
+    timestamp,
+)
 
 CLAIM_SECONDS = 24 * 3600
+_OF_SESSION = ("head", "config", "event", "message", "version")
 _SESSION = "SELECT s.body, h.body FROM session s JOIN head h ON h.session_id = s.id "
 
 
@@ -68,6 +81,29 @@ class SqliteStore:
             (n,) = db.execute(f"SELECT n FROM counter WHERE {where}", row).fetchone()
         return int(n)
 
+    def purge(self, session_id: str) -> None:
+        with self._database.writing() as db:
+            row = db.execute(_SESSION + "WHERE s.id = ?", (session_id,)).fetchone()
+            if row is None:
+                return
+            session = _session(row)
+            for table in _OF_SESSION:
+                db.execute(f"DELETE FROM {table} WHERE session_id = ?", (session.id,))
+            db.execute("DELETE FROM inbox WHERE sandbox_id = ?", (session.sandbox_id,))
+            db.execute("DELETE FROM session WHERE id = ?", (session.id,))
+            db.execute("UPDATE live SET n = n - ? WHERE account = ?", (int(session.live), session.account))
+        self._database.forget()
+
+    def put_template(self, template: Template) -> None:
+        row = (template.account, template.id, timestamp(template.created_at))
+        body = codec.fitting(codec.text(template), "the template")
+        with self._database.writing() as db:
+            db.execute("INSERT OR REPLACE INTO template VALUES (?, ?, ?, ?)", (*row, body))
+
+    def drop_template(self, account: str, template_id: str) -> None:
+        with self._database.writing() as db:
+            db.execute("DELETE FROM template WHERE account = ? AND id = ?", (account, template_id))
+
     def put_key(self, key_hash: str, account: str) -> None:
         with self._database.writing() as db:
             db.execute("INSERT OR IGNORE INTO api_key VALUES (?, ?)", (key_hash, account))
@@ -103,6 +139,14 @@ class SqliteStore:
         rows = self._all(sql, sandbox_id, after, limit)
         return [(seq, inbox_item.validate_json(body)) for seq, body in rows]
 
+    def versions(self, session_id: str, after: int, limit: int) -> list[Version]:
+        sql = "SELECT body FROM version WHERE session_id = ? AND number > ? ORDER BY number LIMIT ?"
+        return [Version.model_validate_json(body) for (body,) in self._all(sql, session_id, after, limit)]
+
+    def version(self, session_id: str, number: int) -> Version | None:
+        rows = self._all("SELECT body FROM version WHERE session_id = ? AND number = ?", session_id, number)
+        return Version.model_validate_json(rows[0][0]) if rows else None
+
     def page(self, account: str, user_id: str | None, limit: int, cursor: str | None) -> Page:
         where, values = "WHERE s.account = ?", [account]
         if user_id is not None:
@@ -125,6 +169,14 @@ class SqliteStore:
     def due(self, now: datetime, limit: int) -> list[str]:
         sql = "SELECT id FROM session WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
         return [id for (id,) in self._all(sql, timestamp(now), limit)]
+
+    def template(self, account: str, template_id: str) -> Template | None:
+        rows = self._all("SELECT body FROM template WHERE account = ? AND id = ?", account, template_id)
+        return Template.model_validate_json(rows[0][0]) if rows else None
+
+    def templates(self, account: str) -> list[Template]:
+        sql = "SELECT body FROM template WHERE account = ? ORDER BY created_at, id"
+        return [Template.model_validate_json(body) for (body,) in self._all(sql, account)]
 
     def account(self, key_hash: str) -> str | None:
         rows = self._all("SELECT account FROM api_key WHERE hash = ?", key_hash)
@@ -187,6 +239,9 @@ def _add(db: sqlite3.Connection, saved: Session, changes: Changes) -> None:
     for number, item in changes.inbox:
         body = codec.fitting(codec.text(item), f"inbox item {number}")
         db.execute("INSERT INTO inbox VALUES (?, ?, ?)", (saved.sandbox_id, number, body))
+    for version in changes.versions:
+        body = codec.fitting(codec.text(version), f"version {version.number}")
+        db.execute("INSERT INTO version VALUES (?, ?, ?)", (saved.id, version.number, body))
     if changes.config:
         body = codec.fitting(codec.text(changes.config), "the configuration")
         db.execute("INSERT OR REPLACE INTO config VALUES (?, ?)", (saved.id, body))

@@ -4,7 +4,17 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from opensessions.models import Changes, Event, Head, Message, SandboxStatus, Session, Status, timestamp
+from opensessions.models import (
+    Changes,
+    Event,
+    Head,
+    Message,
+    SandboxStatus,
+    Session,
+    Status,
+    Version,
+    timestamp,
+)
 from opensessions.ports import SessionStore
 
 START = datetime(2026, 11, 24, 6, 30, tzinfo=UTC)
@@ -70,6 +80,17 @@ def say(store: SessionStore, session: Session, *contents: str) -> Session:
         for content in contents
     )
     return store.commit(session, session, Changes(messages=said))
+
+
+def version(number: int, **fields: Any) -> Version:
+    return Version(**{"number": number, "title": "Blue", "commit": "ab" * 20, "created_at": START, **fields})
+
+
+def save_version(store: SessionStore, session: Session, **fields: Any) -> Session:
+    """The next one."""
+    number = session.versions + 1
+    after = session.model_copy(update={"version": number, "versions": number})
+    return store.commit(session, after, Changes(versions=(version(number, **fields),)))
 
 
 def end(store: SessionStore, session: Session) -> Session:

@@ -14,8 +14,9 @@ from threading import Barrier
 import pytest
 
 from opensessions.errors import StoreError
+from opensessions.local import database
 from opensessions.local.sqlite import SqliteStore
-from tests.contract.samples import START, append, create
+from tests.contract.samples import START, append, create, save_version, say
 
 WRITER = """
 import sys
@@ -79,11 +80,32 @@ def test_commits_wait_for_the_disk(store: SqliteStore) -> None:
 
 def test_the_file_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
     with pytest.raises(StoreError, match=r"sessions\.db was written by a newer opensessions .* upgrade"):
         SqliteStore(path)
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+def test_the_file_of_an_older_version_is_taken_along(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(database._STEPS[0])
+        db.execute("PRAGMA user_version = 1")
+    store = SqliteStore(path)
+    session = save_version(store, append(store, create(store)))
+    store.close()
+    store = SqliteStore(path)
+    assert store.get(session.id) == session
+    assert [version.number for version in store.versions(session.id, 0, 9)] == [1]
+    store.close()
+
+
+def test_what_was_purged_is_not_in_the_files(path: Path, store: SqliteStore) -> None:
+    session = say(store, append(store, create(store), 1, text="a secret event"), "a secret message")
+    on_disk = lambda: b"".join(file.read_bytes() for file in path.parent.iterdir())  # noqa: E731
+    assert b"a secret event" in on_disk() and b"a secret message" in on_disk()
+    store.purge(session.id)
+    assert b"secret" not in on_disk()
 
 
 def test_a_new_file_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
