@@ -46,7 +46,8 @@ class Lambdas(ThreadingHTTPServer):
 
     def __init__(self, app: Any) -> None:
         super().__init__(("127.0.0.1", 0), _Invoke)
-        self.app, self.fail = app, 0
+        self.answer: Any = Mangum(app, lifespan="off")
+        self.fail = 0
         self.signed: list[str] = []
 
     @property
@@ -66,7 +67,7 @@ class _Invoke(BaseHTTPRequestHandler):
         else:
             with asyncio.Runner() as runner:  # Mangum wants the thread to have a loop, or leaves one behind
                 asyncio.set_event_loop(runner.get_loop())
-                self._answer(200, Mangum(self.server.app, lifespan="off")(event, None))
+                self._answer(200, self.server.answer(event, None))
 
     def _answer(self, status: int, value: Any) -> None:
         body = json.dumps(value).encode()
@@ -128,7 +129,8 @@ class Cloud:
             env=self.environment(**told, **more), cwd=REPOSITORY, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        task = Task(process, *(f"http://127.0.0.1:{port}" for port in (public, inside, egress)))
+        at = "http://127.0.0.1:{}".format
+        task = Task(process, at(public), at(inside), at(egress))
         reading = threading.Thread(target=lambda: task.said.extend(process.stdout or ()))
         reading.start()
         try:
@@ -148,9 +150,10 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     server.start()
     endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
     name = f"cloud-{token_hex(4)}"
-    client = boto3.client("dynamodb", endpoint_url=endpoint, region_name="us-east-1", **_keys())
+    account = boto3.Session("test", "test", region_name="us-east-1")
+    client = account.client("dynamodb", endpoint_url=endpoint)
     create_table(client, name)
-    secrets = boto3.client("secretsmanager", endpoint_url=endpoint, region_name="us-east-1", **_keys())
+    secrets = account.client("secretsmanager", endpoint_url=endpoint)
     for kind, value in (("master", MASTER), ("model", "sk-canary-of-the-model-key")):
         secrets.create_secret(Name=f"{name}-{kind}", SecretString=value)
     here = World(DynamoStore(name, client), folder)
@@ -165,10 +168,6 @@ def cloud(folder: Path) -> Iterator[Cloud]:
         lambdas.server_close()
         serving.join()
         server.stop()
-
-
-def _keys() -> dict[str, str]:
-    return {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 def free_port() -> int:

@@ -42,9 +42,8 @@ def _right(sent: Sent) -> bool:
         return False
     names = match.group(2).split(";")
     signed = {name: sent.headers[name] for name in names}
-    request = AWSRequest("POST", f"http://{sent.headers['host']}{sent.path}", headers=signed, data=sent.raw)
-    if sent.query:
-        request.url += f"?{sent.query}"
+    url = f"http://{sent.headers['host']}{sent.path}" + (f"?{sent.query}" if sent.query else "")
+    request = AWSRequest("POST", url, headers=signed, data=sent.raw)
     request.context["timestamp"] = sent.headers["x-amz-date"]
     auth = SigV4Auth(CREDENTIALS, "bedrock", REGION)
     canonical = auth.canonical_request(request)

@@ -111,7 +111,7 @@ def test_what_passes_is_tried_again(engine: DynamoEngine, store: DynamoStore, fa
     session = append(busy, session, 2)
     assert store.get(session.id) == session
     assert seqs(store.events(session.id, 0, 9)) == [1, 2]
-    assert len(set(engine.client.tokens)) == 1 and len(engine.client.tokens) == 3  # type: ignore[attr-defined]
+    assert len(set(engine.client.tokens)) == 1 and len(engine.client.tokens) == 3
 
 
 @pytest.mark.parametrize("fault", [CONFLICT, unanswered], ids=["conflict", "silent"])
@@ -129,7 +129,7 @@ def test_what_cannot_pass_is_raised_at_once(engine: DynamoEngine, store: DynamoS
     session = create(store)
     with pytest.raises(ClientError, match="AccessDenied"):
         append(faulty(engine, refused("AccessDeniedException")), session)
-    assert len(engine.client.tokens) == 1  # type: ignore[attr-defined]
+    assert len(engine.client.tokens) == 1
 
 
 def test_a_lost_answer_is_no_lost_write(engine: DynamoEngine, store: DynamoStore) -> None:

@@ -68,7 +68,7 @@ def test_a_task_is_asked_for_once_and_knows_its_ticket_alone(ecs: Any, told: Stu
     asked = launch(number=3)
     ticket = {"name": "BOOT_TICKET", "value": tokens.boot_ticket(asked.token)}
     variables = [{"name": "SANDBOX_ID", "value": asked.sandbox_id}, ticket]
-    expected = {
+    expected: dict[str, Any] = {
         "cluster": "cluster",
         "taskDefinition": PLACE.task_definition,
         "launchType": "FARGATE",

@@ -62,7 +62,7 @@ def test_a_body_without_a_commit_is_passed_over(engine: DynamoEngine, store: Dyn
     orphan = faulty(engine, refused("ValidationException"))
     with pytest.raises(ClientError):
         append(orphan, session, 2, text=LARGE)
-    engine.client = engine.client._client  # type: ignore[attr-defined]
+    engine.client = engine.client._client
     store = engine.open()
     assert seqs(store.events(session.id, 0, 10)) == [1]
     append(store, session, 2, text=incompressible(12_000))

@@ -20,8 +20,9 @@ class Time:
 
 
 def store() -> Any:
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    made = boto3.client("secretsmanager", region_name="us-east-1", **keys)
+    made = boto3.client(
+        "secretsmanager", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
     made.create_secret(Name="model", SecretString="first\n")
     return made
 

@@ -4,6 +4,7 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import boto3
 import pytest
@@ -78,7 +79,7 @@ def test_a_line_holds_no_secret() -> None:
 
 
 def test_a_value_that_was_refused_is_not_quoted() -> None:
-    ecs = boto3.client("ecs", region_name="us-east-1")
+    ecs: Any = boto3.client("ecs", region_name="us-east-1")
     refusals: list[Callable[[], object]] = [
         lambda: HistoryMessage.model_validate({"role": 7, "content": [PROMPT]}),
         lambda: HistoryMessage.model_validate_json(json.dumps({"content": PROMPT})[:-2]),

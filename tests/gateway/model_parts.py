@@ -72,7 +72,7 @@ def frames(*events: dict[str, Any]) -> bytes:
 
 def start(model: str = "claude-test") -> dict[str, Any]:
     usage = {"input_tokens": 5, "cache_read_input_tokens": 3, "output_tokens": 1}
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": [],
         "stop_reason": None, "stop_sequence": None, "usage": usage,
     }  # fmt: skip

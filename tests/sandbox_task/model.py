@@ -59,7 +59,7 @@ def _stream(model: str, text: str = "", tool: tuple[str, dict[str, Any]] | None 
         delta = {"type": "input_json_delta", "partial_json": json.dumps(tool[1])}
     else:
         block, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": text}
-    start = {
+    start: dict[str, Any] = {
         "id": f"msg_{number}", "type": "message", "role": "assistant", "model": model, "content": [],
         "stop_reason": None, "usage": {"input_tokens": 5, "output_tokens": 1},
     }  # fmt: skip
