@@ -50,6 +50,7 @@ class Deployment:
 
     def __init__(self, emulator: Emulator, folder: Path, **context: str) -> None:
         self.emulator, self.folder = emulator, folder
+        _use_of_ecs(emulator)
         self.context = {**CONTEXT, "preview_zone_id": _zone(emulator), **context}
         self.times: dict[str, float] = {}
         self.outputs: dict[str, str] = {}
@@ -137,3 +138,12 @@ def _zone(emulator: Emulator) -> str:
     route53 = emulator.client("route53")
     made = route53.create_hosted_zone(Name=PREVIEWS, CallerReference="rehearsal")
     return str(made["HostedZone"]["Id"]).rsplit("/", 1)[-1]
+
+
+def _use_of_ecs(emulator: Emulator) -> None:
+    """What its first use in an account leaves, and `make doctor` looks for."""
+    emulator.client("iam").create_role(
+        RoleName="AWSServiceRoleForECS",
+        Path="/aws-service-role/ecs.amazonaws.com/",
+        AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}',
+    )
