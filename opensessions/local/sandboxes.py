@@ -17,6 +17,7 @@ from opensessions.local.walls.furnishing import Places
 from opensessions.local.walls.jail import Jail
 from opensessions.local.walls.limits import MB, Limits
 from opensessions.local.walls.spawner import Spawner
+from opensessions.local.walls.trash import Trash
 from opensessions.local.walls.workspaces import UidRange, Workspaces
 from opensessions.ports import Launch
 
@@ -68,6 +69,9 @@ class LocalSandboxes:
     limit, once nothing of it is left, and never for `stop`. Making one raises LaunchFailed when this machine
     cannot hold sandboxes; `check` tries one.
 
+    Every launch begins with an empty workspace, which is taken away as soon as the sandbox ends, whatever
+    ends it, and deleted in the background; what a killed server left behind is deleted by the next one.
+
     Inside, the worker finds SANDBOX_ID, GATEWAY_URL, EGRESS_URL, HOME, PATH and DOOR_FD, a listening socket
     that it inherits; on standard input comes a line of JSON with its `token`, and the end of that stream is
     the end of the server. The host opens nothing that a sandbox could have put in another thing's place.
@@ -113,6 +117,8 @@ class LocalSandboxes:
                 f"The server is root, but may not make mounts: {error}. {preflight.AS_USER}"
             ) from error
         self._cgroups = cgroups.find(self._limits)
+        self._trash = Trash(self._empty)
+        self._trash.add(self._workspaces.leftovers())
         self._disk = DiskWatch(self._places.workspaces, self._limits)
         self._watches = (
             watchdog.Periodic(lambda: watchdog.watch_memory(self._all(), self._limits), "sandbox-memory"),
@@ -123,7 +129,7 @@ class LocalSandboxes:
         """Start a sandbox that does nothing, and end it. Raises LaunchFailed with what to do about it."""
         sandbox_id = f"sb-{os.urandom(16).hex()}"
         try:
-            path, uid = self._workspaces.prepare(sandbox_id)
+            path, uid = self._workspaces.make(sandbox_id)
             try:
                 recipe = furnishing.recipe(self._places, path, ("/usr/bin/true",), {}, self._limits)
                 Jail(self._spawner, recipe, uid).discard()
@@ -148,7 +154,7 @@ class LocalSandboxes:
             self._launched[launch.sandbox_id] = launch.number
 
     def stop(self, sandbox_id: str) -> None:
-        """End a sandbox and keep its workspace. Idempotent; on return no process of it is left."""
+        """End a sandbox. Idempotent; on return no process of it is left, and no path to its workspace."""
         _require_id(sandbox_id)
         with self._locks[sandbox_id]:
             self._end(sandbox_id)
@@ -171,24 +177,13 @@ class LocalSandboxes:
         _require_id(sandbox_id)
         return str(self._places.door(sandbox_id))
 
-    def remove(self, sandbox_id: str) -> None:
-        """End a sandbox and delete its workspace. Idempotent. Raises OSError when files are left."""
-        _require_id(sandbox_id)
-        with self._locks[sandbox_id]:
-            self._end(sandbox_id)
-            path = self._workspaces.path(sandbox_id)
-            if path.exists():
-                path, uid = self._workspaces.prepare(sandbox_id)
-                chores.empty(self._spawner, path, uid)
-                path.rmdir()
-            self._launched.pop(sandbox_id, None)
-
     def close(self) -> None:
         """End all sandboxes; launch none afterwards. Idempotent, and `alive` and `stop` still answer."""
         for watch in self._watches:
             watch.close()
         for sandbox in self._all():
             self.stop(sandbox.launch.sandbox_id)
+        self._trash.close()
         if self._cgroups:
             self._cgroups.close()
         self._spawner.close()
@@ -196,17 +191,24 @@ class LocalSandboxes:
     def _start(self, launch: Launch) -> None:
         if scarce(space(self._places.workspaces), self._limits):
             raise LaunchFailed(f"The disk of {self._places.workspaces} is nearly full.")
-        path, uid = self._workspaces.prepare(launch.sandbox_id)
-        jail = self._jail(launch.sandbox_id, path, uid)
+        path, uid = self._workspaces.make(launch.sandbox_id)
         try:
-            cgroup = self._confine(f"{launch.sandbox_id}.{launch.number}", jail)
+            jail, cgroup = self._walled(launch, path, uid)
         except BaseException:
-            jail.discard()
+            self._trash.add(self._workspaces.discard(launch.sandbox_id))
             raise
         sandbox = _Sandbox(launch, jail, uid, path, cgroup, self._spawner)
         self._running[launch.sandbox_id] = sandbox
         token = json.dumps({"token": launch.token}).encode() + b"\n"
         jail.open(token, lambda: self._ended(sandbox))
+
+    def _walled(self, launch: Launch, path: Path, uid: int | None) -> tuple[Jail, Cgroup | None]:
+        jail = self._jail(launch.sandbox_id, path, uid)
+        try:
+            return jail, self._confine(f"{launch.sandbox_id}.{launch.number}", jail)
+        except BaseException:
+            jail.discard()
+            raise
 
     def _jail(self, sandbox_id: str, path: Path, uid: int | None) -> Jail:
         places = self._places
@@ -228,26 +230,32 @@ class LocalSandboxes:
         return list(self._running.values())
 
     def _end(self, sandbox_id: str) -> None:
-        sandbox = self._take(self._running.get(sandbox_id))
-        if sandbox is not None:
+        if taken := self._take(self._running.get(sandbox_id)):
+            sandbox, left = taken
             sandbox.jail.end()
             sandbox.clear()
+            self._trash.add(left)
 
     def _ended(self, sandbox: _Sandbox) -> None:
-        if self._take(sandbox):
+        if taken := self._take(sandbox):
             reason = sandbox.reason(self._limits)
             sandbox.clear()
+            self._trash.add(taken[1])
             self._on_stopped(sandbox.launch.sandbox_id, sandbox.launch.number, reason)
 
-    def _take(self, sandbox: _Sandbox | None) -> _Sandbox | None:
-        """Take a sandbox out of the registry, its door with it, if it is still there: whoever gets it here
-        is the one who ends it.
+    def _take(self, sandbox: _Sandbox | None) -> tuple[_Sandbox, list[Path]] | None:
+        """Take a sandbox out of the registry, its door and its workspace with it, if it is still there:
+        whoever gets it here is the one who ends it, and then deletes what is left.
         """
         with self._registry:
             if sandbox is None or self._running.get(sandbox.launch.sandbox_id) is not sandbox:
                 return None
+            del self._running[sandbox.launch.sandbox_id]
             self._places.door(sandbox.launch.sandbox_id).unlink(missing_ok=True)
-            return self._running.pop(sandbox.launch.sandbox_id)
+            return sandbox, self._workspaces.discard(sandbox.launch.sandbox_id)
+
+    def _empty(self, folder: Path) -> None:
+        chores.empty(self._spawner, folder, self._workspaces.owner(folder))
 
 
 def _require_id(sandbox_id: str) -> None:

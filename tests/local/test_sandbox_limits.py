@@ -119,7 +119,6 @@ for number in range(200):
 """
     in_background(inside, program + "import time; time.sleep(60)")
     assert verdict(host, inside) == "It filled its disk of 40 MB."
-    host.call("remove", inside.id)
 
 
 def test_i34_a_deleted_file_that_is_still_open_counts(host: Host, neighbour: Inside) -> None:
@@ -147,7 +146,6 @@ time.sleep(60)
 """
     in_background(inside, program)
     assert verdict(host, inside) == "It made more than 2000 files."
-    host.call("remove", inside.id)
 
 
 def test_i34_file_systems_in_memory_are_bounded(host: Host, neighbour: Inside) -> None:

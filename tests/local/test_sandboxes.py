@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.local.hosts import MODES, REPOSITORY, Host, hosting, new_id
+from tests.local.hosts import MODES, REPOSITORY, Host, eventually, hosting, new_id
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -55,11 +55,11 @@ def test_a_launch_happens_once_however_often_it_is_asked_for(host: Host) -> None
     assert not host.call("alive", inside.id)
 
 
-def test_a_higher_number_replaces_what_runs_and_keeps_the_workspace(host: Host) -> None:
+def test_a_higher_number_replaces_what_runs_and_begins_with_nothing(host: Host) -> None:
     inside = host.launch()
-    inside.run("touch /tmp/mark /workspace/kept")
+    inside.run("touch /tmp/mark /workspace/gone")
     again = host.launch(inside.id, 2)
-    assert again.run("ls /tmp /workspace")[1].split() == ["/tmp:", "/workspace:", "home", "kept"]
+    assert again.run("ls /tmp /workspace")[1].split() == ["/tmp:", "/workspace:", "home"]
     assert host.stopped.empty()
 
 
@@ -89,7 +89,29 @@ def test_the_end_of_a_worker_is_told_with_its_last_words(host: Host) -> None:
     assert not host.call("alive", inside.id) and not inside.processes
 
 
-def test_remove_deletes_whatever_was_made(host: Host) -> None:
+def left(host: Host) -> list[Path]:
+    """What is there of the workspaces of sandboxes that do not run."""
+    running = host.call("running")
+    return [path for path in (host.folder / "workspaces").iterdir() if path.name not in running]
+
+
+@pytest.mark.parametrize("end", ["stop", "crash", "another launch"])
+def test_however_a_sandbox_ends_its_workspace_is_deleted(host: Host, end: str) -> None:
+    inside = host.launch()
+    inside.run("echo x >/workspace/file; chmod 0 /workspace")
+    if end == "crash":
+        inside.processes[-1].kill()
+        host.stopped.get(timeout=10)
+    elif end == "stop":
+        host.call("stop", inside.id)
+    else:
+        assert host.launch(inside.id, 2).run("ls /workspace")[1] == "home\n"
+    if end != "another launch":
+        assert not (host.folder / "workspaces" / inside.id).exists()
+    eventually(lambda: not left(host))
+
+
+def test_whatever_was_made_is_deleted(host: Host) -> None:
     inside = host.launch()
     program = """
 import os
@@ -104,9 +126,23 @@ with open("sparse", "wb") as file:
     file.truncate(4 << 30)
 """
     assert inside.python(program) == (0, "")
-    host.call("remove", inside.id)
-    assert not (host.folder / "workspaces" / inside.id).exists()
-    host.call("remove", inside.id)
+    host.call("stop", inside.id)
+    eventually(lambda: not left(host))
+
+
+def test_what_a_killed_server_left_is_deleted_by_the_next() -> None:
+    for mode in MODES:
+        with hosting(mode) as host:
+            for _ in range(3):
+                host.launch().run("mkdir /workspace/inner; echo x >/workspace/inner/file")
+            host.kill()
+            for name in ("gateway.sock", "egress.sock"):
+                (host.folder / name).unlink()
+            again = Host(mode, host.folder)
+            try:
+                eventually(lambda folder=host.folder: not list((folder / "workspaces").iterdir()))
+            finally:
+                again.close()
 
 
 def test_a_bad_id_is_refused(host: Host) -> None:

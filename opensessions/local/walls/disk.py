@@ -76,7 +76,7 @@ class DiskWatch:
             self._end_largest()
 
     def _unmeasured(self, now: Space) -> _Measured:
-        """A workspace that comes back may hold something already: it is measured soon."""
+        """A sandbox may begin with unpacking much: it is measured soon."""
         return _Measured(0, 0, now, 0.0, self._clock() + _SOON)
 
     def _may_be_over(self, last: _Measured, now: Space) -> bool:

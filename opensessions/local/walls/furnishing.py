@@ -20,7 +20,7 @@ class Places:
     """Where things are on the host. Absolute paths.
 
     `run` is a folder for the sandboxes' doors, which no one else can enter; `workspaces` holds a folder per
-    sandbox, which outlives it. `gateway` and `egress` are the gateway's Unix sockets for sandboxes; if the
+    sandbox, as long as it runs. `gateway` and `egress` are the gateway's Unix sockets for sandboxes; if the
     server is root they are made connectable by every user who can reach them, so their folder must be
     closed to others. `venv` is the Python environment of the worker. `code` maps a path beneath
     /opt/opensessions to the file or folder that is seen there.

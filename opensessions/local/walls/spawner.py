@@ -23,7 +23,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from opensessions.local.walls import bubblewrap, mounts, seccomp
@@ -48,6 +48,7 @@ class Spawner:
         self._staged = os.geteuid() == 0
         self._names = count(1)
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._closing, self._closed = Lock(), False
         self._thread = Thread(target=self._run, name="sandbox-spawner", daemon=True)
         self._thread.start()
         try:
@@ -67,7 +68,10 @@ class Spawner:
         self._call(lambda: self._unstage(process.pid))
 
     def close(self) -> None:
-        self._jobs.put(None)
+        """Start nothing any more: the kernel ends what still runs. Idempotent; all else raises OSError."""
+        with self._closing:
+            self._closed = True
+            self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -83,7 +87,10 @@ class Spawner:
             except BaseException as error:
                 future.set_exception(error)
 
-        self._jobs.put(job)
+        with self._closing:
+            if self._closed:
+                raise OSError("The server of sandboxes is closed.")
+            self._jobs.put(job)
         return future.result()
 
     def _prepare(self) -> None:

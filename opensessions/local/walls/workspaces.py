@@ -1,5 +1,6 @@
-"""The folders that outlive sandboxes, and the user each of them belongs to.
+"""The folders of sandboxes, and the user each of them belongs to.
 
+A sandbox begins with an empty folder, which goes when the sandbox ends: what is to outlive it is in archives.
 When the server is root, every sandbox is an unprivileged user of its own on the host. Which one is written
 down nowhere but in the ownership of its folder: it holds exactly as long as the sandbox's files exist,
 survives a restart, and cannot disagree with the disk. A sandbox cannot change the owner of its folder.
@@ -7,7 +8,7 @@ survives a restart, and cannot disagree with the disk. A sandbox cannot change t
 
 import os
 import pwd
-import stat
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,35 +47,54 @@ class Workspaces:
     def path(self, sandbox_id: str) -> Path:
         return self._folder / sandbox_id
 
-    def prepare(self, sandbox_id: str) -> tuple[Path, int | None]:
-        """The sandbox's folder, made if need be, and its user (None: the server's own). Idempotent.
-
-        Raises LaunchFailed when the folder belongs to somebody who is no user of a sandbox.
+    def make(self, sandbox_id: str) -> tuple[Path, int | None]:
+        """A new, empty folder for a sandbox that has none, and its user (None: the server's own). Raises
+        LaunchFailed when no user is free.
         """
         path = self.path(sandbox_id)
         with self._lock:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._uids is not None and _is_half_made(path):
+            path.mkdir(mode=0o700)
+            if self._uids is None:
+                return path, None
+            try:
+                uid = self._free(sandbox_id)
+            except LaunchFailed:
                 path.rmdir()
-            if not os.path.lexists(path):
-                self._make(path, sandbox_id)
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or not self._is_expected(found.st_uid):
-            raise LaunchFailed(
-                f"The workspace {path} belongs to user {found.st_uid}, who is no sandbox's user. Was the "
-                "server run by another user before? Give it another data directory, or move this folder away."
-            )
-        path.chmod(0o700)
-        return path, None if self._uids is None else found.st_uid
-
-    def _make(self, path: Path, sandbox_id: str) -> None:
-        path.mkdir(mode=0o700)
-        if self._uids is not None:
-            uid = self._free(sandbox_id)
+                raise
             os.chown(path, uid, uid)
+            return path, uid
 
-    def _is_expected(self, uid: int) -> bool:
-        return uid == os.geteuid() if self._uids is None else uid in self._uids
+    def discard(self, sandbox_id: str) -> list[Path]:
+        """Take a sandbox's folder away, if it has one, so that the next can be made; returns what is to be
+        emptied and deleted. It stays here meanwhile, so that its user is nobody else's yet.
+        """
+        gone = self._folder / f"gone-{secrets.token_hex(8)}"
+        try:
+            return [self.path(sandbox_id).rename(gone)]
+        except FileNotFoundError:
+            return []
+
+    def leftovers(self) -> list[Path]:
+        """The same for all that a server left behind which ended or was killed."""
+        if not self._folder.is_dir():
+            return []
+        names = [entry.name for entry in os.scandir(self._folder) if entry.is_dir(follow_symlinks=False)]
+        gone = [self._folder / name for name in names if name.startswith("gone-")]
+        return gone + [path for name in names if name.startswith("sb-") for path in self.discard(name)]
+
+    def owner(self, folder: Path) -> int | None:
+        """The user that what is left of a sandbox belongs to (None: the server's own), who can enter it
+        afterwards. Raises PermissionError for a folder that is no sandbox's.
+        """
+        uid = folder.lstat().st_uid
+        if uid not in self._uids if self._uids else uid != os.geteuid():
+            raise PermissionError(
+                f"it belongs to user {uid}, who is no sandbox's user. Was the server run by another user "
+                "before? Delete it as that user."
+            )
+        folder.chmod(0o700)
+        return uid if self._uids else None
 
     def _free(self, sandbox_id: str) -> int:
         assert self._uids is not None
@@ -84,8 +104,3 @@ class Workspaces:
             if uid not in taken:
                 return uid
         raise LaunchFailed(f"All {self._uids.count} users for sandboxes are taken: remove old sandboxes.")
-
-
-def _is_half_made(path: Path) -> bool:
-    """A crash came between making the folder and giving it to its user; nothing has run in it."""
-    return os.path.lexists(path) and path.lstat().st_uid == 0

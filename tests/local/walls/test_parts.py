@@ -15,6 +15,7 @@ from opensessions.local.walls.bubblewrap import Bind, Recipe
 from opensessions.local.walls.disk import DiskWatch
 from opensessions.local.walls.limits import Limits
 from opensessions.local.walls.output import RING, Output
+from opensessions.local.walls.trash import Trash
 from opensessions.local.walls.venv import interpreter_binds
 from opensessions.local.walls.workspaces import UidRange, Workspaces
 
@@ -27,34 +28,71 @@ MB = 1 << 20
 def test_c1_two_sandboxes_never_share_a_user_while_files_exist(tmp_path: Path) -> None:
     uids = UidRange(first=0x7F000000, count=2)
     workspaces = Workspaces(tmp_path / "w", uids)
-    owners = [workspaces.prepare(sandbox_id)[1] for sandbox_id in (ONE, TWO)]
+    owners = [workspaces.make(sandbox_id)[1] for sandbox_id in (ONE, TWO)]
     assert sorted(owners) == [0x7F000000, 0x7F000001]
-    with pytest.raises(LaunchFailed, match="users for sandboxes are taken"):
-        workspaces.prepare("sb-" + "0" * 31 + "3")
+    (left,) = workspaces.discard(ONE)
+    for _ in range(2):
+        with pytest.raises(LaunchFailed, match="users for sandboxes are taken"):
+            workspaces.make("sb-" + "0" * 31 + "3")
     again = Workspaces(tmp_path / "w", uids)
-    assert [again.prepare(sandbox_id)[1] for sandbox_id in (ONE, TWO)] == owners
+    assert (again.owner(left), again.owner(again.path(TWO))) == tuple(owners)
+    left.rmdir()
+    assert again.make(ONE)[1] == owners[0]
+
+
+def test_what_a_server_left_behind_is_found_and_the_names_are_free(tmp_path: Path) -> None:
+    workspaces = Workspaces(tmp_path, UidRange() if os.geteuid() == 0 else None)
+    for sandbox_id in (ONE, TWO):
+        workspaces.make(sandbox_id)
+    assert workspaces.discard(ONE) and not workspaces.discard(ONE)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "sb-link").symlink_to(tmp_path / "other")
+    left = Workspaces(tmp_path, None).leftovers()
+    assert len(left) == 2 and {path.name[:5] for path in left} == {"gone-"}
+    assert sorted(path.name for path in tmp_path.iterdir() if path not in left) == ["other", "sb-link"]
+    workspaces.make(ONE)
 
 
 @needs_root
-def test_a_crash_between_making_and_giving_a_folder_is_mended(tmp_path: Path) -> None:
-    (tmp_path / ONE).mkdir()
-    path, uid = Workspaces(tmp_path, UidRange()).prepare(ONE)
-    assert path.stat().st_uid == uid != 0
-
-
-@needs_root
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_somebody_else_is_nobodys_to_empty(tmp_path: Path) -> None:
     (tmp_path / ONE).mkdir()
     os.chown(tmp_path / ONE, 1000, 1000)
     for uids in (UidRange(), None):
-        with pytest.raises(LaunchFailed, match="belongs to user 1000"):
-            Workspaces(tmp_path, uids).prepare(ONE)
+        with pytest.raises(PermissionError, match="belongs to user 1000"):
+            Workspaces(tmp_path, uids).owner(tmp_path / ONE)
 
 
 def test_a_link_in_the_place_of_a_workspace_is_refused(tmp_path: Path) -> None:
     (tmp_path / ONE).symlink_to(tmp_path)
-    with pytest.raises((LaunchFailed, OSError)):
-        Workspaces(tmp_path, UidRange() if os.geteuid() == 0 else None).prepare(ONE)
+    with pytest.raises(OSError):
+        Workspaces(tmp_path, UidRange() if os.geteuid() == 0 else None).make(ONE)
+
+
+def test_trash_goes_on_past_what_it_cannot_delete_and_its_end_waits_for_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reached, go = threading.Event(), threading.Event()
+
+    def empty(folder: Path) -> None:
+        if folder.name == "stuck":
+            raise OSError("it is stuck")
+        reached.set()
+        go.wait(20)
+        (folder / "file").unlink()
+
+    trash, folders = Trash(empty), [tmp_path / name for name in ("nothing", "stuck", "first", "second")]
+    for folder in folders:
+        folder.mkdir()
+        if folder.name != "nothing":
+            (folder / "file").touch()
+    trash.add(folders)
+    assert reached.wait(10)
+    assert not folders[0].exists() and "stuck could not be deleted: it is stuck" in caplog.text
+    closing = threading.Thread(target=trash.close)
+    closing.start()
+    go.set()
+    closing.join(10)
+    assert [folder.name for folder in folders if folder.exists()] == ["stuck", "second"]
 
 
 def test_no_secret_and_nothing_writable_but_the_workspace_in_the_options() -> None:
