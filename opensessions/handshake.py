@@ -7,6 +7,8 @@ Both hold `door_key(master, sandbox_id)`; neither sends it. For each connection:
 3. gateway → door, if the proof holds: the same `CONNECT` with `Door-Proof: proof(key, "gateway", g, d, port)`
 4. door → gateway: `200`, then blind bytes; `403` the proof is wrong, `502` nothing listens on the port.
 
+Port `FILES_PORT` is the sandbox's own service for the workspace's files; all others are apps', from 1024 on.
+
 Whoever cannot prove itself is hung up on: an address that was reused for another tenant's sandbox is found
 out before a byte of a visitor's request is sent. Nonces are 32 hex characters, fresh for each connection.
 """
@@ -14,6 +16,8 @@ out before a byte of a visitor's request is sent. Nonces are 32 hex characters, 
 import hashlib
 import hmac
 from typing import Literal
+
+FILES_PORT = 1
 
 
 def door_key(master: bytes, sandbox_id: str) -> str:

@@ -7,24 +7,29 @@ import asyncio
 import re
 import secrets
 import socket
+from collections.abc import Callable
 
-from opensessions.handshake import proof, proven
+from opensessions.handshake import FILES_PORT, proof, proven
 from sandbox_task.splice import End, Upstream
 
 DEADLINE = 5.0
 _HEAD_LIMIT = 4096
-_CONNECT = re.compile(rb"CONNECT 127\.0\.0\.1:([1-9][0-9]{3,4}) HTTP/1\.1")
+_CONNECT = re.compile(rb"CONNECT 127\.0\.0\.1:(1|[1-9][0-9]{3,4}) HTTP/1\.1")
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _PROOF = re.compile(r"[0-9a-f]{64}")
+_OPEN = b"HTTP/1.1 200 OK\r\n\r\n"
 _REASONS = {403: "Forbidden", 407: "Proxy Authentication Required", 502: "Bad Gateway"}
 
 
 class Door:
-    """Opens nothing until `key` (hex) is set. `own` are the worker's ports, which stay shut."""
+    """Opens nothing until `key` (hex) is set. `own` are the worker's ports, which stay shut. `files` makes
+    the protocol of the worker's own service; until it is there, nothing listens on its port.
+    """
 
     def __init__(self, own: set[int]) -> None:
         self.key = ""
         self.own = own
+        self.files: Callable[[], asyncio.Protocol] | None = None
 
     async def listen(self, fd: int | None, port: int | None) -> asyncio.Server:
         """Serve the inherited listening socket `fd`, or `port` on all addresses."""
@@ -94,8 +99,21 @@ class Visitor(End):
         if not right or port in self._door.own:
             self._answer(403)
             self.transport.close()
+        elif port == FILES_PORT:
+            self._serve_files()
         else:
             self._task = asyncio.ensure_future(self._connect(port))
+
+    def _serve_files(self) -> None:
+        if self._door.files is None:
+            self._answer(502)
+            self.transport.close()
+            return
+        protocol = self._door.files()
+        self.transport.write(_OPEN)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        self.transport.resume_reading()
 
     async def _connect(self, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -113,7 +131,7 @@ class Visitor(End):
         end = End()
         end.transport = self.transport
         end.join(self.peer)
-        self.transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.transport.write(_OPEN)
         self.transport.set_protocol(end)
         self.transport.resume_reading()
 
@@ -138,7 +156,7 @@ def _port(line: bytes) -> int:
     """The port that a request line names, or 0."""
     found = _CONNECT.fullmatch(line)
     port = int(found[1]) if found else 0
-    return port if 1024 <= port <= 65535 else 0
+    return port if 1024 <= port <= 65535 or port == FILES_PORT else 0
 
 
 def _fields(rest: bytes) -> dict[str, str]:

@@ -8,16 +8,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from opensessions import events
 from opensessions.handshake import derived_token
-from sandbox_task import gateway, ports, relays
+from sandbox_task import gateway, ports, processes, relays
 from sandbox_task.boot import booted
+from sandbox_task.desk import Desk
 from sandbox_task.door import Door
 from sandbox_task.inbox import Inbox
 from sandbox_task.outbox import Outbox
@@ -27,15 +30,19 @@ from sandbox_task.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from sandbox_task.agent import Agent
+    from sandbox_task.workspace.file_service import FileService
 
 log = logging.getLogger(__name__)
 _FAREWELL = 2.5
 """Seconds for the last events to leave after SIGTERM or `shutdown`."""
+_BURIALS = 5.0
+"""Seconds between two looks for orphans that have ended."""
 
 
 def main(paths: Paths = Paths()) -> None:  # noqa: B008
     """Run until the host, the gateway or SIGTERM says that it is over. Exits with 0."""
     undumpable()
+    processes.adopt()
     given = settings(os.environ, lambda: first_line(0))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     _keep_freed_memory()
@@ -68,13 +75,13 @@ class Worker:
             await relays.reachable(given.egress_url, self._own),
         )
         async with gateway.client(given.gateway_url, given.token) as client:
+            self._client = client
             self._outbox = Outbox(client, Secrets(_own_tokens(given.token)))
             await self._outbox.put(events.SandboxReady())
             self._start(self._outbox.run())
             self._start(self._read(Inbox(client)))
-            self._start(
-                ports.watch(self._own, self._outbox.put, lambda found: self._outbox.tell(ports=found))
-            )
+            self._start(ports.watch(self._own, self._outbox.put, self._listening_now))
+            self._start(_bury())
             self._listen_for_the_end()
             await self._stop.wait()
             await self._end()
@@ -116,31 +123,54 @@ class Worker:
                 log.warning("Inbox item %d came before an assignment", seq)
             elif isinstance(item, events.Message):
                 self._agent.ask(seq, item)
-            else:
+            elif isinstance(item, events.Interrupt):
                 await self._agent.interrupt()
+            else:
+                self._agent.send(seq, item)
 
     async def _assigned(self, seq: int, assign: events.Assign, agent: "type[Agent]") -> None:
         if self._agent is not None:
             log.warning("Inbox item %d assigns a second time", seq)
             return
         self._door.key = assign.door_key
-        around = Surroundings.of(*self._around, self._given.token)
-        put, tell = self._outbox.put, lambda state: self._outbox.tell(state=state)
+        self._door.files = _files(self._paths.root, assign.workspace_bytes)
+        desk = Desk(
+            around=Surroundings.of(*self._around, self._given.token),
+            paths=self._paths,
+            client=self._client,
+            own=self._own,
+            put=self._outbox.put,
+            tell=lambda state: self._outbox.tell(state=state),
+            stop=self._stop.set,
+        )
         try:
-            self._agent = agent(assign, seq, around, self._paths, put, tell)
+            self._agent = agent(assign, seq, desk)
         except ValueError as error:
-            await put(events.Error(message=str(error), code="bad_assignment"))
+            await self._outbox.put(events.Error(message=str(error), code="bad_assignment"))
             return
-        self._start(self._agent.run())
+        for part in self._agent.parts:
+            self._start(part)
+
+    def _listening_now(self, found: list[int]) -> None:
+        self._outbox.tell(ports=found)
+        if self._agent is not None:
+            self._agent.listening()
 
     async def _end(self) -> None:
         """Stop the turn, let the last events leave, end the agent; only the latter if nobody listens."""
         if self._agent is not None:
             if not self._lost:
                 await self._agent.interrupt()
-            self._agent.kill()
+            processes.end_all()
         if not self._lost:
             await self._outbox.flush(_FAREWELL)
+
+
+async def _bury() -> None:
+    reaper = processes.Reaper()
+    while True:
+        await asyncio.sleep(_BURIALS)
+        await asyncio.to_thread(reaper.bury)
 
 
 def _agent() -> "type[Agent]":
@@ -155,6 +185,18 @@ def _agent() -> "type[Agent]":
         gc.enable()
     gc.freeze()
     return Agent
+
+
+def _files(root: Path, limit: int) -> Callable[[], asyncio.Protocol]:
+    """What serves the workspace's files, imported when somebody first asks for one."""
+
+    @cache
+    def service() -> "FileService":
+        from sandbox_task.workspace.file_service import FileService
+
+        return FileService(root, limit)
+
+    return lambda: service().protocol()
 
 
 def _own_tokens(token: str) -> list[str]:
