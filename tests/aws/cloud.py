@@ -46,8 +46,7 @@ class Lambdas(ThreadingHTTPServer):
 
     def __init__(self, app: Any) -> None:
         super().__init__(("127.0.0.1", 0), _Invoke)
-        self.answer: Any = Mangum(app, lifespan="off")
-        self.fail = 0
+        self.app, self.fail = app, 0
         self.signed: list[str] = []
 
     @property
@@ -67,7 +66,8 @@ class _Invoke(BaseHTTPRequestHandler):
         else:
             with asyncio.Runner() as runner:  # Mangum wants the thread to have a loop, or leaves one behind
                 asyncio.set_event_loop(runner.get_loop())
-                self._answer(200, self.server.answer(event, None))
+                answering: Any = Mangum(self.server.app, lifespan="off")
+                self._answer(200, answering(event, None))
 
     def _answer(self, status: int, value: Any) -> None:
         body = json.dumps(value).encode()
