@@ -16,6 +16,15 @@ _NOT_PUBLIC: tuple[Network, ...] = tuple(
 )
 
 
+def is_address(text: str) -> bool:
+    """Whether this is an IP address, and no name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def strict(address: str, refused: Sequence[Network] = ()) -> bool:
     """Whether `address` is a plain public one, in none of the `refused` networks (those of one's own).
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 from starlette.types import ASGIApp
 
+from gateway.archives import Archives
 from gateway.boot import Boot
 from gateway.door import Address
 from gateway.egress import EgressProxy
@@ -25,9 +26,12 @@ from gateway.relay import Relay
 from gateway.sandbox_side import sandbox_app
 from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, Sessions, streams_app
+from gateway.uses import Uses
+from gateway.wakes import Wakes
 from opensessions.handshake import door_key
 from opensessions.http.event_lines import line
 from opensessions.models import Event, Session
+from opensessions.ports import BlobStore
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ class Behind:
     latest_events: Callable[[str, int], list[Event]]
     assignments: Assignments
     sessions: Sessions
+    blobs: BlobStore
     dial: Callable[[str, int], Address]
     callback: httpx2.AsyncClient
 
@@ -50,7 +55,8 @@ class Behind:
 @dataclass(frozen=True)
 class Manners:
     """How this gateway behaves. `master` is the key that the doors' keys come from; `preview_url(sandbox_id,
-    port)` a port's public address, below `preview_domain`.
+    port)` a port's public address, below `preview_domain`. That a session is used is told at most once in
+    `uses_seconds`.
     """
 
     master: bytes = field(repr=False)
@@ -63,6 +69,7 @@ class Manners:
     allow_query_key: bool
     previews: type[Previews] = Previews
     inbox_poll_seconds: float = 2.0
+    uses_seconds: float = 60.0
 
 
 class Gateway:
@@ -78,6 +85,7 @@ class Gateway:
         self.peers = Peers(manners.master, peers, self.wake) if peers else None
         self._telling: set[asyncio.Task[None]] = set()
         self.hub, self.streams = Hub(behind.events), OpenStreams()
+        self.uses, self.wakes = Uses(behind.callback, every=manners.uses_seconds), Wakes(behind.callback)
         self.previews = manners.previews(
             manners.preview_domain,
             find=behind.find,
@@ -85,6 +93,8 @@ class Gateway:
             door_key=self._door_key,
             preview_url=manners.preview_url,
             narrate=self._narrate,
+            uses=self.uses,
+            wakes=self.wakes,
         )
         listeners = ModelListeners(wants_deltas=self.hub.wants_deltas, on_delta=self.hub.delta)
         self.model = ModelProxy(self._authorize, manners.upstream, manners.models, listeners=listeners)
@@ -105,6 +115,7 @@ class Gateway:
             self.previews.client.shutdown(streams),
             self.egress.aclose(),
         )
+        await asyncio.gather(self.uses.aclose(), self.wakes.aclose())
 
     def _sandbox_side(self) -> ASGIApp:
         behind = self._behind
@@ -116,12 +127,20 @@ class Gateway:
             poll_seconds=self._manners.inbox_poll_seconds,
         )
         relay = Relay(behind.assignments.identify, behind.callback, self._stored)
+        archives = Archives(behind.assignments.identify, behind.blobs, behind.callback, self._stored)
         of_peers = [self.peers.route()] if self.peers else []
-        return sandbox_app(Boot(behind.callback), inbox, relay, self.model, *of_peers)
+        more = (*archives.routes(), *of_peers)
+        return sandbox_app(Boot(behind.callback), inbox, relay, self.model, *more)
 
     def _stream_side(self) -> ASGIApp:
         allow = self._manners.allow_query_key
-        streams = EventStreams(self._behind.sessions, self.hub, self.streams, allow_query_key=allow)
+        streams = EventStreams(
+            self._behind.sessions,
+            self.hub,
+            self.streams,
+            allow_query_key=allow,
+            watching=self.uses.watching,
+        )
         return streams_app(streams)
 
     def _stored(self, session_id: str) -> None:

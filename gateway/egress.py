@@ -26,9 +26,9 @@ class EgressProxy:
     It speaks CONNECT, and plain HTTP with the target in absolute-form, one request a connection. `resolve`
     and `connect` do all that goes out: the name is asked for once, all its addresses must be public, and
     only these are connected to. A session that has had all its bytes is cut off, and every host is refused
-    then; one that wants them too fast is slowed down. `on_refused(session_id, host, reason)` is told once a
-    host and minute; `on_bytes(session_id, sent, received)` as bytes pass. Both are called from the loop and
-    must not block.
+    then; one that wants them too fast is slowed down. The policy's `bucket` is apart from all this, and is
+    open to the worker's own token too. `on_refused(session_id, host, reason)` is told once a host and minute;
+    `on_bytes(session_id, sent, received)` as bytes pass. Both are called from the loop and must not block.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class EgressProxy:
         self._authorize = authorize
         self._limits = limits or EgressLimits()
         accounts = Accounts(self._limits.session_bytes, self._limits.bytes_per_second, on_bytes)
-        self._outside = Outside(policy, resolve, connect, self._limits, accounts)
+        unbounded = Accounts(None, self._limits.bucket_bytes_per_second, lambda *moved: None)
+        self._outside = Outside(policy, resolve, connect, self._limits, accounts, unbounded)
         self._refusals = Refusals(on_refused)
         self._unasked: Counter[str] = Counter()
         self._serving: set[asyncio.Task[None]] = set()
@@ -101,8 +102,10 @@ class EgressProxy:
         return request, rest
 
     async def _caller(self, request: Asked) -> SandboxGrant:
-        token = proxy_token(request.request)
+        token = proxy_token(request.request) or ""
         grant = await self._authorize(token, "egress") if token else None
+        if grant is None and token and self._outside.policy.is_bucket(request.host, request.port):
+            grant = await self._authorize(token, "worker")
         if grant is None:
             challenge = 'Proxy-Authenticate: Basic realm="sandbox egress"\r\n'
             raise Refused(407, "The egress token of a live sandbox is required.", challenge)

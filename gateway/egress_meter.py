@@ -23,7 +23,7 @@ class Account:
     when they may. Both raise Spent when they may not, and from then on nothing may.
     """
 
-    def __init__(self, session_id: str, most: int, rate: float, tell: OnBytes) -> None:
+    def __init__(self, session_id: str, most: int | None, rate: float, tell: OnBytes) -> None:
         self._session_id, self._most, self._rate, self._tell = session_id, most, rate, tell
         self._moved = 0
         self._paid_until = 0.0
@@ -31,7 +31,7 @@ class Account:
 
     @property
     def reason(self) -> str:
-        return f"the session has used up the {self._most / 1e9:g} GB that it may send and receive"
+        return f"the session has used up the {(self._most or 0) / 1e9:g} GB that it may send and receive"
 
     async def sent(self, count: int) -> None:
         await self._pay(count)
@@ -42,7 +42,7 @@ class Account:
         self._tell(self._session_id, 0, count)
 
     async def _pay(self, count: int) -> None:
-        self.spent = self.spent or self._moved + count > self._most
+        self.spent = self.spent or (self._most is not None and self._moved + count > self._most)
         if self.spent:
             raise Spent(self.reason)
         self._moved += count
@@ -53,12 +53,13 @@ class Account:
 
 
 class Accounts:
-    """An account for each session: `most` bytes, `rate` of them a second, both ways and all hosts together.
+    """An account for each session: `most` bytes (None: any number), `rate` of them a second, both ways and
+    all hosts together.
 
     They are this process's alone, and new when it is. `tell(session_id, sent, received)` hears what passes.
     """
 
-    def __init__(self, most: int, rate: float, tell: OnBytes) -> None:
+    def __init__(self, most: int | None, rate: float, tell: OnBytes) -> None:
         self._bounds = most, rate, tell
         self._known: OrderedDict[str, Account] = OrderedDict()
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.addresses import is_address
 from gateway.dataplane.heads import HEAD_LIMIT, BadHead, Request, read_request, read_response
 from gateway.egress_head import Asked, authority, back, onward, read_head
 from gateway.egress_meter import Accounts, Spent
@@ -23,12 +24,14 @@ Connect = Callable[[str, int], Awaitable[Streams]]
 
 @dataclass(frozen=True)
 class EgressLimits:
-    """Seconds, and counts: bytes of one session, both ways and all hosts together, in all and a second,
-    tunnels of one sandbox, connections of one source that have not yet asked.
+    """Seconds, and counts: bytes of one session, both ways and all hosts together, in all and a second, bytes
+    a second to and from the blob store, tunnels of one sandbox, connections of one source that have not yet
+    asked.
     """
 
     session_bytes: int = 10_000_000_000
     bytes_per_second: float = 20_000_000
+    bucket_bytes_per_second: float = 100_000_000
     tunnels: int = 64
     unasked: int = 256
     head_seconds: float = 10
@@ -39,13 +42,16 @@ class EgressLimits:
 
 @dataclass(frozen=True)
 class Outside:
-    """How one gets out: the policy, the only two things that touch the world, and what is left."""
+    """How one gets out: the policy, the only two things that touch the world, and what is left; bytes to and
+    from the blob store are on accounts of their own.
+    """
 
     policy: EgressPolicy
     resolve: Resolve
     connect: Connect
     limits: EgressLimits
     accounts: Accounts
+    bucket_accounts: Accounts
 
 
 class Refused(Exception):
@@ -79,7 +85,9 @@ class Passage:
         self._asked = asked
         self._reader = reader
         self._writer = writer
-        self._account = outside.accounts.of(grant.session_id)
+        self._to_bucket = outside.policy.is_bucket(asked.host, asked.port)
+        accounts = outside.bucket_accounts if self._to_bucket else outside.accounts
+        self._account = accounts.of(grant.session_id)
         self._failure: Refused | None = None
 
     async def go(self, rest: bytes) -> None:
@@ -95,6 +103,8 @@ class Passage:
             streams[1].close()
 
     def _judged(self, text: str, port: int) -> str:
+        if self._to_bucket:
+            return text.lower()
         try:
             host = host_name(text)
         except BadHost as bad:
@@ -127,6 +137,8 @@ class Passage:
 
     async def _addresses(self, host: str) -> Sequence[str]:
         """All addresses of the name; it is asked for once, so that what was judged is what is dialled."""
+        if self._to_bucket and is_address(host):
+            return (host,)
         try:
             addresses = await self._outside.resolve(host)
         except TimeoutError:
@@ -135,7 +147,7 @@ class Passage:
             addresses = ()
         if not addresses:
             raise Refused(502, f"The name {host} cannot be resolved.")
-        if not self._outside.policy.all_public(addresses):
+        if not self._to_bucket and not self._outside.policy.all_public(addresses):
             raise self._refusal(host, "its name leads to an address that is not public")
         return addresses
 

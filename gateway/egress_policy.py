@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from gateway.addresses import Network, strict
 from gateway.hosts import at_or_below, listed
@@ -11,6 +12,7 @@ from gateway.hosts import at_or_below, listed
 PORTS = frozenset((80, 443))
 
 Hosts = tuple[str, ...]
+Authority = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,24 @@ class EgressPolicy:
 
     `own_names` are this installation's (API, previews, load balancer): they and all below them are refused,
     in lower case without a dot at the end. `own_networks` are refused though they may be public addresses.
+
+    `bucket`, host and port, is where the blob store's presigned addresses lead (`authority_of` one). Every
+    session gets there, whatever the lists say and wherever the name leads, and its bytes are not counted
+    against the session's: its archives take that way. So the agent gets there too, and finds nothing: the
+    bucket answers nobody without a signature, and those that a sandbox is given are for parts of its own
+    session's archives, each for certain bytes or for reading. What a tunnel carries is not seen, though: an
+    agent that brings signatures for somebody else's bucket may find that one at the same addresses, which
+    matters where a list is to keep it from sending anything anywhere.
     """
 
     allow: Hosts | None = None
     own_names: Hosts = ()
     own_networks: tuple[Network, ...] = ()
+    bucket: Authority | None = None
+
+    def is_bucket(self, host: str, port: int) -> bool:
+        """Whether this is the blob store, as a sandbox wrote it."""
+        return self.bucket == (host.lower(), port)
 
     def narrowed(self, session: Hosts | None) -> bool:
         """Whether a list, and not the public policy, decides for a session with these `allowed_hosts`."""
@@ -44,3 +59,9 @@ class EgressPolicy:
     def all_public(self, addresses: Sequence[str]) -> bool:
         """Whether there is an address, and every one is public and not this installation's own."""
         return bool(addresses) and all(strict(address, self.own_networks) for address in addresses)
+
+
+def authority_of(url: str) -> Authority:
+    """The host, in lower case, and the port that an http address leads to."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-TokenKind = Literal["model", "egress"]
+TokenKind = Literal["model", "egress", "worker"]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from gateway import waiting
 from gateway.dataplane.heads import Request
 from gateway.dataplane.proxy import Proxy
 from gateway.dataplane.replies import Reason, Reply, refusal
-from gateway.dataplane.routes import Refused, Route
+from gateway.dataplane.routes import Refused, Route, Used
 from gateway.dataplane.rules import Names
 from gateway.door import Address, door
-from opensessions.models import Session, Status
+from gateway.uses import Uses
+from gateway.wakes import Wakes
+from opensessions.models import SandboxStatus, Session, Status
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class Previews:
 
     `find` reads the session of a sandbox (blocking, called in a thread), `dial` and `door_key` reach its
     door, `preview_url(sandbox_id, port)` is its public address, and `narrate(session)` gives a few lines on
-    what the agent is doing (blocking, called in a thread).
+    what the agent is doing (blocking, called in a thread). Requests to apps are noted in `uses`, and a
+    session that sleeps is woken by `wakes` when somebody wants to see it.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Previews:
         door_key: Callable[[str], str],
         preview_url: Callable[[str, int | str], str],
         narrate: Callable[[Session], list[str]],
+        uses: Uses,
+        wakes: Wakes,
     ) -> None:
         self.domain = domain
         self._host = re.compile(rf"([a-z0-9-]{{1,63}})\.{re.escape(domain)}(?::\d+)?".encode())
@@ -63,6 +68,7 @@ class Previews:
         self._own = re.compile(rf"(?i){GATEWAY}\.{re.escape(domain)}(:\d+)?".encode())
         self._find, self._dial, self._door_key = find, dial, door_key
         self._preview_url, self._narrate = preview_url, narrate
+        self._uses, self._wakes = uses, wakes
         self._routes: dict[str, dict[int, Route]] = {}
         self._sandboxes: dict[str, str] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
@@ -74,7 +80,9 @@ class Previews:
         return self._domain.fullmatch(host) is not None and not self._own.fullmatch(host)
 
     def changed(self, session_id: str) -> None:
-        """Something of a session changed: if it has ended, its previews are cut at once. From any thread."""
+        """Something of a session changed: if it has ended or fell asleep, its previews are cut at once. From
+        any thread.
+        """
         if session_id in self._sandboxes:
             with suppress(RuntimeError):  # the loop is closed: nobody is connected any more
                 self._loop.call_soon_threadsafe(self._check_soon, session_id)
@@ -108,6 +116,8 @@ class Previews:
             return waiting.answer(404, "There is no such preview.")
         if session.head.status is Status.ENDED:
             return waiting.ended(request)
+        if _sleeps(session):
+            return await self._not_yet(request, session, port)
         return self._route(session, port)
 
     def _route(self, session: Session, port: int) -> Route:
@@ -118,23 +128,37 @@ class Previews:
             connect = door(
                 lambda: self._dial(session.sandbox_id, port), self._door_key(session.sandbox_id), port
             )
-            routes[port] = Route(Names(origin, port), connect, self._refusal_of(session.id, port))
+            refused = self._refusal_of(session.sandbox_id, port)
+            routes[port] = Route(Names(origin, port), connect, refused, used=self._use_of(session.id))
         return routes[port]
 
-    def _refusal_of(self, session_id: str, port: int) -> Refused:
+    def _use_of(self, session_id: str) -> Used:
+        def used(request: Request) -> None:
+            if not waiting.polls(request):
+                self._uses.note(session_id)
+
+        return used
+
+    def _refusal_of(self, sandbox_id: str, port: int) -> Refused:
         async def refused(request: Request, reason: Reason) -> Reply:
-            sandbox_id = self._sandboxes.get(session_id, "")
             session = await asyncio.to_thread(self._find, sandbox_id)
             if session is None or session.head.status is Status.ENDED:
                 return waiting.ended(request)
-            if reason not in _NOT_YET:
+            if reason not in _NOT_YET and not _sleeps(session):
                 return refusal(reason)
-            return await asyncio.to_thread(self._not_yet, request, session, port)
+            return await self._not_yet(request, session, port)
 
         return refused
 
-    def _not_yet(self, request: Request, session: Session, port: int) -> Reply:
-        return waiting.not_yet(request, session, port, lambda: self._narrate(session))
+    async def _not_yet(self, request: Request, session: Session, port: int) -> Reply:
+        if _sleeps(session) and waiting.may_wake(request):
+            self._wakes.ask(session.id)
+        waking, refused = self._wakes.asked(session.id), self._wakes.refusal(session.id)
+        busy = waking and refused is None if _sleeps(session) else session.live
+        state = waiting.asleep(waking, refused) if _sleeps(session) else waiting.state(session, port)
+        return await asyncio.to_thread(
+            waiting.not_yet, request, session.title, state, lambda: self._narrate(session), busy=busy
+        )
 
     def _check_soon(self, session_id: str) -> None:
         if session_id in self._checks or session_id not in self._sandboxes:
@@ -146,10 +170,14 @@ class Previews:
     async def _check(self, session_id: str) -> None:
         sandbox_id = self._sandboxes[session_id]
         session = await asyncio.to_thread(self._find, sandbox_id)
-        if session is None or session.head.status is Status.ENDED:
+        if session is None or session.head.status is Status.ENDED or _sleeps(session):
             del self._sandboxes[session_id]
             for route in self._routes.pop(sandbox_id, {}).values():
                 route.close()
+
+
+def _sleeps(session: Session) -> bool:
+    return session.head.sandbox_status is SandboxStatus.HIBERNATED
 
 
 class NoPreviews(Previews):

@@ -1,7 +1,6 @@
 """`POST /sandbox/v1/events`: a sandbox's events on their way to the function that records them."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,19 +14,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.rates import Rates, Sender
+from gateway.verdicts import Verdicts, passed_on
 from opensessions.errors import Unauthorized
 from opensessions.events import Ack
 from opensessions.http.bodies import read_body
 from opensessions.http.credentials import bearer
 from opensessions.models import Session
 
-log = logging.getLogger(__name__)
-
 PATH = "/sandbox/v1/events"
 CALLBACK_PATH = "/callback/v1/events"
 
-PASSED_ON = frozenset({400, 401, 409, 410, 413, 422, 429})
-"""The callback's answers that are meant for the sandbox. All others are faults of ours, and will pass."""
 FORGET_SECONDS = 60.0
 CALLBACK_SECONDS = 15.0
 
@@ -68,7 +64,9 @@ class Relay:
         body_seconds: float = 10.0,
     ) -> None:
         self._body_seconds = body_seconds
-        self._identify, self._callback, self._wake = identify, callback, wake
+        self._identify, self._wake = identify, wake
+        later = "events cannot be stored at the moment, send them again"
+        self._verdicts = Verdicts(callback, CALLBACK_SECONDS, later)
         self._rates, self._trust_seconds = rates or Rates(), trust_seconds
         self._known: dict[str, Known] = {}
 
@@ -115,36 +113,13 @@ class Relay:
             raise HTTPException(408, detail, {"Connection": "close"}) from None
 
     async def _ask(self, token: str, body: bytes) -> Response:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        try:
-            answer = await self._callback.post(
-                CALLBACK_PATH, content=body, headers=headers, timeout=CALLBACK_SECONDS
-            )
-        except httpx2.HTTPError as error:
-            raise _later(f"is away ({type(error).__name__})") from None
-        if answer.is_success:
-            return self._stored(answer)
-        if answer.status_code not in PASSED_ON:
-            raise _later(f"answered {answer.status_code}")
-        return _passed_on(answer)
+        answer = await self._verdicts.ask(CALLBACK_PATH, token, body)
+        return self._stored(answer) if answer.is_success else passed_on(answer)
 
     def _stored(self, answer: httpx2.Response) -> Response:
         try:
             stored = Stored.model_validate_json(answer.content)
         except ValidationError:
-            raise _later(f"answered {answer.status_code} and no Ack") from None
+            raise self._verdicts.fault(f"answered {answer.status_code} and no Ack") from None
         self._wake(stored.session_id)
         return JSONResponse({"acked": stored.acked, "expected": stored.expected})
-
-
-def _passed_on(answer: httpx2.Response) -> Response:
-    names = ("content-type", "retry-after")
-    headers = {name: answer.headers[name] for name in names if name in answer.headers}
-    if answer.status_code == 429:
-        headers.setdefault("retry-after", "1")
-    return Response(answer.content, answer.status_code, headers)
-
-
-def _later(fault: str) -> HTTPException:
-    log.warning("The callback %s; the sandbox is to try again", fault)
-    return HTTPException(503, "events cannot be stored at the moment, send them again", {"Retry-After": "1"})

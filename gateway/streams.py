@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -64,7 +65,8 @@ class EventStreams:
     After `retry:` come the events after `Last-Event-ID` (or else `?after=`), then live ones; `event: ping`
     after `heartbeat_seconds` of silence. After `session_ended` the stream closes, and who comes back with
     nothing left to get is answered 204. `?deltas=1` adds partial text. `allow_query_key` takes the API key
-    from `?api_key=` too. Whoever comes when `watchers` watch the session already is answered 429.
+    from `?api_key=` too. Whoever comes when `watchers` watch the session already is answered 429. A stream is
+    open in the context `watching(session_id)`.
     """
 
     def __init__(
@@ -78,11 +80,12 @@ class EventStreams:
         heartbeat_seconds: float = 10.0,
         retry_milliseconds: int = 1000,
         watchers: int = 600,
+        watching: Callable[[str], AbstractContextManager[None]] = lambda session_id: nullcontext(),
     ) -> None:
         self._sessions, self._hub, self._open_streams = sessions, hub, open_streams
         self._allow_query_key, self._render = allow_query_key, render
         self._heartbeat, self._retry = heartbeat_seconds, retry(retry_milliseconds)
-        self._most = watchers
+        self._most, self._watching = watchers, watching
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -97,7 +100,10 @@ class EventStreams:
             return await Response(status_code=204)(scope, receive, send)
         if self._hub.watching(session.id) >= self._most:
             raise RateLimited(f"This session has {self._most} streams open; try again in 5 s.", 5)
-        with self._hub.watch(session.id, after, session.head.last_seq, deltas=deltas) as watcher:
+        with (
+            self._watching(session.id),
+            self._hub.watch(session.id, after, session.head.last_seq, deltas=deltas) as watcher,
+        ):
             pump = partial(self._pump, watcher)
             await self._open_streams.respond(receive, send, pump, asyncio.Event())
 

@@ -164,6 +164,8 @@ class Client(Side):
             self.answer(head)
             return
         self.route, self._head, self._repeat = route, head, request.repeatable
+        if not request.upgrade:
+            route.used(request)
         patience = IDLE_SECONDS if request.repeatable else UNREPEATABLE_IDLE_SECONDS
         upstream = route.take(self.proxy.clock(), patience)
         if upstream is not None:
@@ -257,6 +259,8 @@ class Client(Side):
         if self.state != SENT or self.request is None or not self.request.upgrade:
             return False
         self.state = TUNNEL
+        if self.route:
+            self.route.used(self.request)
         if self.intake.buffer and self.upstream:
             self.upstream.write(self.intake.take())
         self.release()

@@ -49,19 +49,33 @@ async def plain_refusal(request: Request, reason: Reason) -> Reply:
     return refusal(reason)
 
 
+Used = Callable[[Request], None]
+"""Is told of each request to an app, but of an upgrade once the app has agreed. It must be quick."""
+
+
+def _untold(request: Request) -> None:
+    """The Used for routes whose use nobody cares for."""
+
+
 class Route:
     """One port of one sandbox: how to reach it, and every connection that is open to it.
 
     ``close()`` revokes it: no request is passed on any more and every connection, stream and tunnel is cut.
     """
 
-    __slots__ = ("_connect", "_idle", "busy", "closed", "limit", "names", "refused", "waiting")
+    __slots__ = ("_connect", "_idle", "busy", "closed", "limit", "names", "refused", "used", "waiting")
 
     def __init__(
-        self, names: Names, connect: Connect, refused: Refused = plain_refusal, limit: int = CONNECTION_LIMIT
+        self,
+        names: Names,
+        connect: Connect,
+        refused: Refused = plain_refusal,
+        limit: int = CONNECTION_LIMIT,
+        used: Used = _untold,
     ) -> None:
         self.names = names
         self.refused = refused
+        self.used = used
         self.limit = limit
         self.closed = False
         self.busy: set[Upstream] = set()

@@ -9,7 +9,7 @@ import boto3
 import httpx2
 
 from gateway.assembly import Behind, Gateway, Manners
-from gateway.egress_policy import EgressPolicy
+from gateway.egress_policy import EgressPolicy, authority_of
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
 from gateway.previews import NoPreviews, Previews
@@ -18,6 +18,7 @@ from gateway.trial import TrialPreviews
 from opensessions.aws.doors import Doors
 from opensessions.aws.gateway_settings import GatewaySettings
 from opensessions.aws.invoke import FunctionTransport
+from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.secrets import KeyOfModel, Secret
 from opensessions.aws.settings import SettingsError
 from opensessions.aws.signing import SigV4
@@ -34,7 +35,7 @@ INBOX_POLL_SECONDS = 1.0
 
 def gateway(settings: GatewaySettings) -> Gateway:
     """Make it inside the running loop. Reads the master key; raises what botocore raises when it may not."""
-    sessions = store()
+    sessions, blobs = store(), S3Blobs(client("s3", QUICK), settings.storage.bucket)
     doors = Doors(sessions.find, settings.door_port)
     behind = Behind(
         find=doors.find,
@@ -42,6 +43,7 @@ def gateway(settings: GatewaySettings) -> Gateway:
         latest_events=sessions.latest_events,
         assignments=testimony(),
         sessions=Reading(sessions),
+        blobs=blobs,
         dial=doors.dial,
         callback=_callback(settings),
     )
@@ -52,7 +54,12 @@ def gateway(settings: GatewaySettings) -> Gateway:
         preview_url=settings.storage.preview,
         previews=PREVIEWS[settings.previews],
         upstream=_upstream(settings, secrets),
-        policy=EgressPolicy(settings.egress_allow, settings.own_names, settings.own_networks),
+        policy=EgressPolicy(
+            settings.egress_allow,
+            settings.own_names,
+            settings.own_networks,
+            bucket=authority_of(blobs.download_url("any")),
+        ),
         resolve=PublicResolver(settings.resolvers) if settings.resolvers else SystemResolver(),
         models=ModelRules(models=settings.models),
         allow_query_key=settings.allow_query_key,

@@ -1,15 +1,16 @@
 """The callback: what the gateway relays from sandboxes, and what it saw itself. Only the gateway calls it."""
 
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
+from opensessions.archives import Archived, ArchiveId
 from opensessions.errors import Unauthorized
 from opensessions.events import EventBatch
 from opensessions.http import errors
-from opensessions.http.bodies import Body
+from opensessions.http.bodies import LARGEST_ARCHIVED, Body, read_json
 from opensessions.http.credentials import bearer
 from opensessions.http.faults import Faults
 from opensessions.http.fields import Fields, invalid
@@ -17,6 +18,8 @@ from opensessions.http.request_ids import RequestIds
 from opensessions.http.strict_json import parse, parse_mended
 from opensessions.http.views import SessionId
 from opensessions.testimony import Testimony
+
+M = TypeVar("M", bound=BaseModel)
 
 router = APIRouter(redirect_slashes=False)
 
@@ -34,6 +37,25 @@ class Booting(Fields):
 
     address: Annotated[str, StringConstraints(min_length=2, max_length=45)]
     nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class Archive(BaseModel):
+    """An archive that a sandbox has made, under the id that it chose."""
+
+    id: ArchiveId
+    archive: Archived
+
+
+class Wish(Fields):
+    """Which session somebody visits that sleeps."""
+
+    session_id: SessionId
+
+
+class Uses(Fields):
+    """Which sessions somebody watches or visits."""
+
+    session_ids: list[SessionId] = Field(min_length=1, max_length=100)
 
 
 def create_app(testimony: Testimony) -> FastAPI:
@@ -58,6 +80,10 @@ async def _token(request: Request) -> str:
     return token
 
 
+async def _about_archive(request: Request) -> bytes:
+    return await read_json(request, LARGEST_ARCHIVED)
+
+
 Ask = Annotated[Testimony, Depends(_testimony)]
 Token = Annotated[str, Depends(_token)]
 
@@ -65,9 +91,18 @@ Token = Annotated[str, Depends(_token)]
 @router.post("/callback/v1/events")
 def record_events(testimony: Ask, token: Token, raw: Body) -> JSONResponse:
     """Store a batch. Sent again it changes nothing; a gap is a 409 with the number that is `expected`."""
-    recorded = testimony.record_events(token, _batch(raw))
+    recorded = testimony.record_events(token, _checked(EventBatch, raw))
     ack = recorded.ack.model_dump()
     return JSONResponse({**ack, "session_id": recorded.session_id, "last_seq": recorded.last_seq})
+
+
+@router.post("/callback/v1/archives")
+def keep_archive(
+    testimony: Ask, token: Token, raw: Annotated[bytes, Depends(_about_archive)]
+) -> JSONResponse:
+    """Keep an archive whose parts are all there. Sent again it is answered the same and changes nothing."""
+    said = _checked(Archive, raw)
+    return JSONResponse(testimony.archived(token, said.id, said.archive).model_dump())
 
 
 @router.post("/callback/v1/boot")
@@ -85,8 +120,23 @@ def record_notice(testimony: Ask, raw: Body) -> Response:
     return Response(status_code=204)
 
 
-def _batch(raw: bytes) -> EventBatch:
+@router.post("/callback/v1/wakes")
+def wake(testimony: Ask, raw: Body) -> Response:
+    """Somebody visits a session that sleeps: it is woken. Any other stays as it is."""
+    testimony.wanted(Wish.read(parse(raw)).session_id)
+    return Response(status_code=204)
+
+
+@router.post("/callback/v1/uses")
+def note_uses(testimony: Ask, raw: Body) -> Response:
+    """These sessions are in use just now, and must not fall asleep. Unknown ones are passed over."""
+    testimony.used(Uses.read(parse(raw)).session_ids)
+    return Response(status_code=204)
+
+
+def _checked(model: type[M], raw: bytes) -> M:
+    """What a sandbox said. Raises InvalidRequest."""
     try:
-        return EventBatch.model_validate(parse_mended(raw))
+        return model.model_validate(parse_mended(raw))
     except ValidationError as error:
         raise invalid(error) from None

@@ -48,6 +48,7 @@ async def serve(settings: Settings, stop: asyncio.Event, wire: Callable[..., Sys
             tune()
             print(announcement(settings, system.api_key, port), flush=True)
             await _until(stop, _sweep(system), system.gateway.previews.watch(RECHECK_SECONDS))
+            await system.timers.aclose()  # who is launched while the runtime closes would seem to have failed
             await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
         finally:
             await asyncio.to_thread(system.runtime.close)

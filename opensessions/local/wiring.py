@@ -1,7 +1,6 @@
 """How the parts of the system are put together on one machine."""
 
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,11 +25,14 @@ from opensessions.local.public import PublicApp
 from opensessions.local.sandboxes import LocalSandboxes, Places
 from opensessions.local.settings import Settings, kept_secret
 from opensessions.local.sqlite import SqliteStore
+from opensessions.local.timers import Timers
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
 
 ACCOUNT = "local"
+USES_SECONDS = 5.0
+"""The callback is a call in this process, so that a session's use may be told often."""
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -84,6 +86,7 @@ class System:
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
         self.blobs = FileBlobs(settings.data_dir / "blobs")
+        self.timers = Timers(self._relaunch)
         self._wire_service(self.blobs, clock)
         self.gateway = self._gateway(settings, sockets, callback_transport)
         self.public_app = PublicApp(api.create_app(self.service), self.gateway.streams_app, port)
@@ -93,9 +96,9 @@ class System:
         told: dict[str, Any] = {"clock": clock, "wake": self.wake}
         named = {**told, "preview_url": self.preview_url}
         self.supervisor = Supervisor(
-            self.store, self.runtime, keeper, deadlines=Deadlines(), later=self._later, **told
+            self.store, self.runtime, keeper, deadlines=Deadlines(), later=self.timers.put_off, **told
         )
-        self.testimony = Testimony(self.store, blobs, later=self._later, max_live=quota.live, **named)
+        self.testimony = Testimony(self.store, blobs, later=self.timers.put_off, max_live=quota.live, **named)
         self.service = Service(
             self.store, self.supervisor, keeper, new_id=lambda: secrets.token_hex(16), quota=quota, **named
         )
@@ -113,6 +116,7 @@ class System:
             latest_events=self.store.latest_events,
             assignments=self.testimony,
             sessions=self.service,
+            blobs=self.blobs,
             dial=self.runtime.dial,
             callback=httpx2.AsyncClient(transport=transport, base_url="http://callback"),
         )
@@ -125,6 +129,7 @@ class System:
             resolve=SystemResolver(),
             models=ModelRules(settings.models),
             allow_query_key=True,
+            uses_seconds=USES_SECONDS,
         )
         return Gateway(behind, manners)
 
@@ -140,10 +145,8 @@ class System:
         """End streams kindly and let model calls finish for a moment."""
         await self.gateway.drain(streams=1.0, calls=0.5)
 
-    def _later(self, sandbox_id: str, launch: int, seconds: int) -> None:
-        timer = threading.Timer(seconds, self.supervisor.relaunch, (sandbox_id, launch))
-        timer.daemon = True  # the sweep makes good for what the server's end cuts off
-        timer.start()
+    def _relaunch(self, sandbox_id: str, launch: int) -> None:
+        self.supervisor.relaunch(sandbox_id, launch)
 
     def _stopped(self, sandbox_id: str, launch: int, reason: str) -> None:
         self.supervisor.sandbox_stopped(sandbox_id, launch, reason)

@@ -10,7 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
+
 from gateway.previews import Previews
+from gateway.uses import Uses
+from gateway.wakes import Wakes
 from opensessions.handshake import door_key
 from opensessions.local.sqlite import SqliteStore
 from tests.e2e.server import REPO, Server, until
@@ -48,6 +52,7 @@ class Gateway:
 async def serve(data: Path, doors: Path, port: int) -> None:
     store = SqliteStore(data / "sessions.db")
     master = bytes.fromhex((data / "master.key").read_text())
+    nobody = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda request: httpx2.Response(204)))
     previews = Previews(
         DOMAIN,
         find=store.find,
@@ -55,6 +60,8 @@ async def serve(data: Path, doors: Path, port: int) -> None:
         door_key=lambda sandbox_id: door_key(master, sandbox_id),
         preview_url=lambda sandbox_id, inner: f"http://{sandbox_id}-p{inner}.{DOMAIN}:{port}",
         narrate=lambda session: [],
+        uses=Uses(nobody),
+        wakes=Wakes(nobody),
     )
     listener = await asyncio.get_running_loop().create_server(previews.client, "127.0.0.1", port)
     await listener.serve_forever()

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 from starlette.responses import PlainTextResponse
 
+from gateway.archives import Archives
 from gateway.boot import Boot
 from gateway.hub import Hub
 from gateway.inbox import Assignments, Inbox
@@ -16,6 +17,7 @@ from gateway.sandbox_side import sandbox_app
 from gateway.sse import OpenStreams
 from opensessions.http import callback
 from opensessions.models import Session
+from opensessions.ports import BlobStore
 from tests.fakes import World
 from tests.gateway.model_parts import serving
 from tests.gateway.stream_parts import Frames
@@ -24,11 +26,18 @@ SANDBOX_REQUESTS = [
     ("POST", "/sandbox/v1/boot"),
     ("GET", "/sandbox/v1/inbox"),
     ("POST", "/sandbox/v1/events"),
+    ("POST", f"/sandbox/v1/archives/{32 * 'a'}/parts/0"),
+    ("PUT", f"/sandbox/v1/archives/{32 * 'a'}/parts/0"),
+    ("GET", f"/sandbox/v1/archives/{32 * 'a'}/parts/0"),
+    ("POST", f"/sandbox/v1/archives/{32 * 'a'}"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/callback/v1/boot"),
     ("POST", "/callback/v1/events"),
     ("POST", "/callback/v1/notices"),
+    ("POST", "/callback/v1/archives"),
+    ("POST", "/callback/v1/wakes"),
+    ("POST", "/callback/v1/uses"),
 ]
 """What must be 404 on a public listener, whatever token comes along."""
 
@@ -74,9 +83,12 @@ async def sandbox_side(
     heartbeat_seconds: float = 10.0,
     poll_seconds: float = 30.0,
     assignments: Assignments | None = None,
+    blobs: BlobStore | None = None,
     **more: Any,
 ) -> AsyncIterator[Side]:
-    """`transport` may put something between the relay and the callback; `more` goes to the relay."""
+    """`transport` may put something between the relay and the callback; `more` goes to the relay, and `blobs`
+    stands in for those of `here`.
+    """
     hub = Hub(here.store.events, poll_seconds=30.0)
     side = Side(here, hub, OpenStreams())
     inbox = Inbox(
@@ -90,8 +102,10 @@ async def sandbox_side(
     way = transport(httpx2.ASGITransport(app=callback.create_app(here.testimony)))
     async with httpx2.AsyncClient(transport=way, base_url="http://callback") as called:
         relay = Relay(here.testimony.identify, called, hub.wake, **more)
+        archives = Archives(here.testimony.identify, blobs or here.blobs, called, hub.wake)
+        model = PlainTextResponse("the model")
         async with (
-            serving(sandbox_app(Boot(called), inbox, relay, PlainTextResponse("the model"))) as url,
+            serving(sandbox_app(Boot(called), inbox, relay, model, *archives.routes())) as url,
             httpx2.AsyncClient(base_url=url, trust_env=False, timeout=10) as side.client,
         ):
             yield side

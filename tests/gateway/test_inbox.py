@@ -47,6 +47,7 @@ async def test_a_newer_launch_ends_the_older_inbox_and_begins_with_its_own_assig
         await older.take(2)
         old_token = here.token(session)
         here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It crashed.")
+        here.supervisor.relaunch(session.sandbox_id, 2)
         send(side, session, "second")
         assert [frame async for frame in older] == []
         async with side.inbox(session) as newer:

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from gateway.previews import NoPreviews, Previews
+from gateway.uses import Uses
+from gateway.wakes import Wakes
 from opensessions.handshake import door_key
 from opensessions.models import Head, SandboxStatus, Session, Status
 from sandbox_task.door import Door
+from tests.gateway.callback_parts import Callback
 
 MASTER = b"m" * 32
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -22,7 +25,9 @@ A, B = ("sb-" + letter * 32 for letter in "ab")
 NAVIGATION = {"Sec-Fetch-Dest": "document", "Accept": "text/html"}
 
 
-def session_of(sandbox_id: str, status: Status = Status.RUNNING) -> Session:
+def session_of(
+    sandbox_id: str, status: Status = Status.RUNNING, sandbox: SandboxStatus = SandboxStatus.RUNNING
+) -> Session:
     return Session(
         id="session_" + sandbox_id[3:],
         account="acme",
@@ -31,7 +36,7 @@ def session_of(sandbox_id: str, status: Status = Status.RUNNING) -> Session:
         title="<b>My app</b>",
         launched_at=NOW,
         created_at=NOW,
-        head=Head(status=status, sandbox_status=SandboxStatus.RUNNING, updated_at=NOW),
+        head=Head(status=status, sandbox_status=sandbox, updated_at=NOW),
     )
 
 
@@ -53,8 +58,11 @@ class Stage:
     doors: dict[str, Path] = field(default_factory=dict)
     servers: list[asyncio.Server] = field(default_factory=list)
     kept: list[asyncio.StreamWriter] = field(default_factory=list)
+    callback: Callback = field(default_factory=Callback)
 
     async def open(self) -> None:
+        client = self.callback.client()
+        self.uses, self.wakes = Uses(client, soon=0.02), Wakes(client, pauses=(0.02, 0.02))
         self.previews = self.kind(
             self.domain,
             find=self.sessions.get,
@@ -62,6 +70,8 @@ class Stage:
             door_key=lambda sandbox_id: door_key(MASTER, sandbox_id),
             preview_url=lambda sandbox_id, port: f"https://{sandbox_id}-p{port}.preview.test",
             narrate=lambda session: ["Wrote <index.html>"],
+            uses=self.uses,
+            wakes=self.wakes,
         )
         server = await asyncio.get_running_loop().create_server(self.previews.client, "127.0.0.1", 0)
         self.servers.append(server)
@@ -113,6 +123,7 @@ async def closing(stage: Stage) -> AsyncIterator[None]:
     for server in stage.servers:
         server.close()
     await stage.previews.client.shutdown(0)
+    await asyncio.gather(stage.uses.aclose(), stage.wakes.aclose())
     for writer in stage.kept:
         writer.close()
         with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ LABEL = f"{SANDBOX}-p3000"
 @pytest.fixture
 async def previews() -> TrialPreviews:
     unused: dict[str, Any] = dict.fromkeys(("find", "dial", "door_key", "preview_url", "narrate"))
+    unused |= dict.fromkeys(("uses", "wakes"))
     return TrialPreviews("d111.cloudfront.test", **unused)
 
 

@@ -1,14 +1,21 @@
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from opensessions import lifecycle
+from opensessions.archives import LISTING
 from opensessions.http import callback
+from opensessions.keeping import place
+from opensessions.models import Session, Status
 from tests.fakes import World
 from tests.http.conftest import Dump
 
 EVENTS, NOTICES = "/callback/v1/events", "/callback/v1/notices"
+ARCHIVES, WAKES, USES = (f"/callback/v1/{name}" for name in ("archives", "wakes", "uses"))
+ARCHIVE = "a" * 32
 SAID = {"type": "assistant", "message": {"content": [{"type": "text", "text": "Hi"}]}}
 
 
@@ -119,6 +126,91 @@ def test_a_notice_is_checked(here: World, gateway: TestClient, change: dict[str,
     body = {"session_id": here.create().id, "message": "m", "code": "c", **change}
     response = gateway.post(NOTICES, json=body)
     assert (response.status_code, response.json()["error"]["field"]) == (400, field)
+
+
+def archived(here: World, session: Session, **change: Any) -> dict[str, Any]:
+    """What is said of an archive whose parts are there."""
+    part = {"size": 4, "sha256": "0" * 64}
+    for name in ("0", str(LISTING)):
+        here.blobs.put(f"{place(session.id, ARCHIVE)}/{name}", b"part")
+    return {"kind": "full", "parts": [part], "listing": part, "bytes": 9, "files": 1, **change}
+
+
+def test_an_archive_is_kept_once(here: World, gateway: TestClient) -> None:
+    session = here.create()
+    body = {"id": ARCHIVE, "archive": archived(here, session)}
+    for _ in range(2):
+        response = gateway.post(ARCHIVES, json=body, headers=bearer(here.token(session)))
+        assert (response.status_code, response.json()) == (200, {"version": None, "stop": False})
+    assert [archive.id for archive in here.now(session).archives] == [ARCHIVE]
+    for headers in (bearer("osw_x"), {}):
+        assert gateway.post(ARCHIVES, json=body, headers=headers).status_code == 401
+
+
+def test_an_archive_of_which_a_part_is_missing_is_none(here: World, gateway: TestClient) -> None:
+    session = here.create()
+    said = archived(here, session, parts=[{"size": 4, "sha256": "0" * 64}] * 2)
+    body = {"id": ARCHIVE, "archive": said}
+    response = gateway.post(ARCHIVES, json=body, headers=bearer(here.token(session)))
+    assert (response.status_code, response.json()["error"]["type"]) == (409, "conflict")
+    assert here.now(session).archives == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"id": "x"}, "id"),
+        ({"archive": None}, "archive"),
+        ({"kind": "half"}, "archive.kind"),
+        ({"parts": []}, "archive.parts"),
+        ({"files": 200_001}, "archive.files"),
+        ({"commit": "HEAD"}, "archive.commit"),
+        ({"listing": {"size": 2**40, "sha256": "0" * 64}}, "archive.listing.size"),
+    ],
+)
+def test_what_is_said_of_an_archive_is_checked(
+    here: World, gateway: TestClient, change: dict[str, Any], field: str
+) -> None:
+    session = here.create()
+    body = {"id": ARCHIVE, "archive": archived(here, session)}
+    body.update(change) if field in body else body["archive"].update(change)
+    response = gateway.post(ARCHIVES, json=body, headers=bearer(here.token(session)))
+    assert (response.status_code, response.json()["error"]["field"]) == (400, field)
+
+
+def test_a_long_diff_in_odd_characters_is_kept(here: World, gateway: TestClient) -> None:
+    session = here.create()
+    turn = {"text": "Draw it", "diff": "字" * 299_999 + "\0"}
+    body = {"id": ARCHIVE, "archive": archived(here, session, turn=turn, commit="a" * 40)}
+    raw = json.dumps(body, ensure_ascii=False).encode()
+    headers = bearer(here.token(session)) | {"Content-Type": "application/json"}
+    assert gateway.post(ARCHIVES, content=raw, headers=headers).json()["version"] == 1
+    assert gateway.post(ARCHIVES, content=b" " * (4 * 2**20 + 1), headers=headers).status_code == 413
+
+
+def test_a_visit_wakes_a_session_that_sleeps_and_no_other(here: World, gateway: TestClient) -> None:
+    awake, asleep = here.create(), here.create()
+    now = here.now(asleep)
+    here.store.commit(now, lifecycle.asleep(lifecycle.move(now, Status.READY), here.clock()))
+    for session_id in (awake.id, asleep.id, f"session_{32 * '0'}"):
+        assert gateway.post(WAKES, json={"session_id": session_id}).status_code == 204
+    assert here.now(asleep).head.sandbox_status == "starting" and here.types(asleep)[-1] == "woken"
+    assert [sandbox_id for sandbox_id, *_ in here.put_off] == [asleep.sandbox_id]
+    assert gateway.post(WAKES, json={"session_id": "x"}).json()["error"]["field"] == "session_id"
+
+
+def test_sessions_in_use_are_noted(here: World, gateway: TestClient) -> None:
+    used, other = here.create(), here.create()
+    before = here.now(other).head.active_at
+    here.clock.tick(100)
+    ids = [used.id, f"session_{32 * '0'}"]
+    assert gateway.post(USES, json={"session_ids": ids}).status_code == 204
+    assert here.now(used).head.active_at == here.clock() and here.now(other).head.active_at == before
+
+
+@pytest.mark.parametrize("ids", [[], ["x"], [f"session_{32 * '0'}"] * 101, None])
+def test_what_is_said_of_uses_is_checked(gateway: TestClient, ids: Any) -> None:
+    assert gateway.post(USES, json={"session_ids": ids}).status_code == 400
 
 
 def test_it_is_no_public_api(gateway: TestClient) -> None:

@@ -125,6 +125,7 @@ def _behind(here: World, called: httpx2.AsyncClient, door: int) -> Behind:
         latest_events=here.store.latest_events,
         assignments=here.testimony,
         sessions=here.service,
+        blobs=here.blobs,
         dial=dial,
         callback=called,
     )
