@@ -122,14 +122,17 @@ class Keeper:
         """Delete what lies beneath a prefix, for good."""
         self._blobs.delete(prefix)
 
-    def tidy(self, session: Session) -> None:
-        """Delete the archives of a session that it does not keep: older ones, and those that were begun and
-        never became one.
+    def unkept(self, session: Session) -> list[str]:
+        """The archives that are there and that a session does not keep: older ones, and those that were begun
+        and never became one. One that is being made at the moment is among them.
         """
         keeping = {archive.id for archive in session.archives}
-        for name in self._blobs.names(archives_of(session.id)):
-            if name not in keeping:
-                self._blobs.delete(place(session.id, name))
+        return [name for name in self._blobs.names(archives_of(session.id)) if name not in keeping]
+
+    def let_go(self, session_id: str, archive_ids: Sequence[str]) -> None:
+        """Delete archives of a session."""
+        for archive_id in archive_ids:
+            self._blobs.delete(place(session_id, archive_id))
 
 
 def _source(archive: Archive, manifest: Archived) -> Source:

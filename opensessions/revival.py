@@ -59,7 +59,8 @@ def lost(session: Session, asks: Sequence[Ask], reason: str, now: datetime) -> D
 
 def _loss(session: Session, again: Ask | None, reason: str) -> SandboxLost:
     version = max((archive.version for archive in session.archives[-1:]), default=0) or None
-    back = f"as they were after version {version}" if version else "empty, because no turn was over"
+    nothing = "as they were kept last" if session.archives else "empty, because no turn was over"
+    back = f"as they were after version {version}" if version else nothing
     if again is None:
         told = f"The session sleeps; its files are {back}. What was changed or started since is lost."
     else:

@@ -56,7 +56,6 @@ class Sleeping:
         self._wake(session.id)
         if archived.kind == "full":
             self._fill_templates(session, archive_id)
-        self._keeper.tidy(session)
         return answer
 
     def wanted(self, session_id: str) -> None:
@@ -99,7 +98,7 @@ class Sleeping:
         if session is None:
             raise Unauthorized("The sandbox's token is not known (any more).")
         if known := next((archive for archive in session.archives if archive.id == archive_id), None):
-            return session, Kept(version=known.version or None)
+            return session, Kept(version=known.version if archived.turn and archived.commit else None)
         version = self._version(session, archived, now)
         if version is not None:
             after = session.model_copy(update={"version": version.number, "versions": version.number})
@@ -108,7 +107,10 @@ class Sleeping:
             after = session
         archive = self._keeper.checked(after, archive_id, archived)
         after = after.model_copy(update={"archives": kept((*session.archives, archive))})
+        left = self._keeper.unkept(after)  # before the commit: a sandbox makes the next archive after it
         stop = _bedtime(session, archived)
+        if archived.inbox_seq == session.hibernating:  # the sandbox ends, or goes on
+            after = after.model_copy(update={"hibernating": None})
         draft = Draft(lifecycle.asleep(after, now) if stop else after, now)
         if version is not None:
             number, changed = version.number, version.changed
@@ -118,6 +120,7 @@ class Sleeping:
         saved = self._store.commit(
             session, draft.session, draft.changes(versions=(version,) if version else ())
         )
+        self._keeper.let_go(session.id, left)
         return saved, Kept(version=version.number if version else None, stop=stop)
 
     def _version(self, session: Session, archived: Archived, now: datetime) -> Version | None:

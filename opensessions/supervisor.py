@@ -160,6 +160,7 @@ class Supervisor:
             self._lost(session, missed, "deadline_missed")
         elif not session.tokens:  # it is wanted, and whoever was to launch it has not
             self._look_again(session, now)
+            self._runtime.stop(session.sandbox_id)  # what is left of the one before
             self._later(session.sandbox_id, session.launch, 0)
         elif not session.put_off and not self._runtime.alive(session.sandbox_id):
             self._lost(session, "The sandbox is gone.", "sandbox_lost")
@@ -182,16 +183,19 @@ class Supervisor:
         if end is not None and end <= now:
             self.purge(session.id)
             return
-        self._keeper.tidy(session)
+        left = self._keeper.unkept(session)
+        if self._store.get(session.id) != session:  # it was woken, and some of that may be new
+            return
+        self._keeper.let_go(session.id, left)
         self._store.commit(session, session.model_copy(update={"due_at": end}))
 
     def _lost(self, session: Session, reason: str, code: str) -> None:
         log.warning("session %s lost its sandbox: %s", session.id, reason)
 
-        def decide() -> Session:
-            now = self._store.get(session.id) or session
-            if not now.live or now.launch != session.launch:
-                return now
+        def decide() -> Session | None:
+            now = self._store.get(session.id)
+            if now is None or not now.live or now.launch != session.launch:
+                return None
             since = max(now.head.answered_seq, now.assign_seq - 1)
             inbox = self._store.inbox(now.sandbox_id, since, 200)
             draft = revival.lost(now, revival.unanswered(inbox), reason, self._clock())
@@ -201,10 +205,11 @@ class Supervisor:
         if session.losses >= MOST_LOSSES:
             self._fail(session, f"{reason} It was lost {MOST_LOSSES + 1} times in a row.", code)
             return
-        saved = decided(decide)
+        if (saved := decided(decide)) is None:  # another report of it was first
+            return
         self._runtime.stop(session.sandbox_id)
         self._wake(session.id)
-        if saved.live and not saved.tokens:
+        if saved.live:
             self._later(saved.sandbox_id, saved.launch, 0)
 
     def _refused(self, session: Session, reason: str) -> Session:

@@ -66,15 +66,14 @@ class Templates:
             created_at=self._clock(),
         )
         newest = session.archives[-1] if session.archives else None
-        if not session.live:
-            if newest is None or newest.kind != "full":
-                raise Conflict("Of this session not all is kept; wake it by a message first.")
-            template = copied(self._keeper, template, session, newest)
-            self._store.put_template(template)
-        else:
-            self._store.put_template(template)
-            self._ask(session.id)
-        return template
+        if not session.live and (newest is None or newest.kind != "full"):
+            raise Conflict("Of this session not all is kept; wake it by a message first.")
+        self._store.put_template(template)  # first, so that a copy that is cut short can be deleted
+        try:
+            return self._prepared(template, session, newest)
+        except Conflict:
+            self._store.drop_template(template.account, template.id)
+            raise
 
     def get(self, account: str, template_id: str) -> Template:
         """A template. Raises NotFound."""
@@ -121,6 +120,14 @@ class Templates:
             raise Conflict(f"The template is {template.status}; it can be used once it is ready.")
         self._keeper.copy(f"{folder(template.id)}/archive", place(child.id, template.archive.id))
         return child.model_copy(update={"archives": (template.archive,)})
+
+    def _prepared(self, template: Template, session: Session, newest: Archive | None) -> Template:
+        if session.live or newest is None:
+            self._ask(session.id)
+            return template
+        ready = copied(self._keeper, template, session, newest)
+        self._store.put_template(ready)
+        return ready
 
     def _version(self, session: Session, number: int) -> Version:
         found = self._store.version(session.id, number)

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from opensessions import tokens
+from opensessions.archives import LISTING, Archived, Change, Kept, Part, Turn
 from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
-from opensessions.keeping import Keeper
+from opensessions.keeping import Keeper, place
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.local.sqlite import SqliteStore
 from opensessions.models import NewSession, Session
 from opensessions.notices import AnyEvent
-from opensessions.ports import Ended, Launch, SessionStore
+from opensessions.ports import BlobStore, Ended, Launch, SessionStore
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Recorded, Testimony
@@ -37,13 +38,15 @@ class Clock:
 
 class FakeRuntime:
     """Sandboxes that are only remembered. `refuse` makes launches fail with this reason, `lack` the next
-    so many for want of capacity; `ends` is what it remembers of those that ended.
+    so many for want of capacity; `ends` is what it remembers of those that ended. `doubled` are launches of
+    sandboxes whose launch before still ran.
     """
 
     def __init__(self) -> None:
         self.live: dict[str, Launch] = {}
         self.ends: list[Ended] = []
         self.launches: list[Launch] = []
+        self.doubled: list[Launch] = []
         self.refuse: str | None = None
         self.lack = 0
 
@@ -54,6 +57,8 @@ class FakeRuntime:
         if self.refuse:
             raise LaunchFailed(self.refuse)
         self.launches.append(launch)
+        if launch.sandbox_id in self.live:
+            self.doubled.append(launch)
         self.live[launch.sandbox_id] = launch
 
     def stop(self, sandbox_id: str) -> None:
@@ -80,11 +85,12 @@ class World:
     quota: Quota = field(default_factory=lambda: Quota(live=3, creates=20))
     deadlines: Deadlines = field(default_factory=lambda: Deadlines(start=100, silence=60, lifetime=3600))
     narrows_egress: bool = True
+    blobs: BlobStore = None  # type: ignore[assignment]
     woken: list[str] = field(default_factory=list)
     put_off: list[tuple[str, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.blobs = FileBlobs(self.folder / "blobs")
+        self.blobs = self.blobs or FileBlobs(self.folder / "blobs")
         shared: dict[str, Any] = {"clock": self.clock, "wake": self.woken.append}
         named = {**shared, "preview_url": lambda sandbox, port: f"https://{sandbox}-p{port}.preview.test"}
         later = lambda *put_off: self.put_off.append(put_off)  # noqa: E731
@@ -121,8 +127,67 @@ class World:
         self.say(session, SandboxReady(), TurnStarted(), Result(subtype="success", result=text), over)
         return self.now(session)
 
+    def pack(self, session: Session, kind: str = "light", archive_id: str | None = None, **more: Any) -> Kept:
+        """The sandbox makes an archive, and ends if it is told to."""
+        archive_id = archive_id or secrets.token_hex(16)
+        for number, data in PARTS.items():
+            self.blobs.put(f"{place(session.id, archive_id)}/{number}", data)
+        kept = self.testimony.archived(self.token(session), archive_id, archived(kind, **more))
+        if kept.stop:
+            self.runtime.live.pop(session.sandbox_id)
+        return kept
+
+    def keep_turn(self, session: Session, text: str = "Make it blue", **more: Any) -> Session:
+        """A whole turn, and the version after it."""
+        session = self.turn(session)
+        kept = self.pack(session, commit=commit(session.versions + 1), turn=changed(text), **more)
+        assert kept.version == session.versions + 1
+        return self.now(session)
+
+    def fall_asleep(self, session: Session, **more: Any) -> Session:
+        """The sandbox does what it was told at bedtime."""
+        asked = self.now(session).hibernating
+        assert asked is not None and self.pack(session, "full", inbox_seq=asked, **more).stop
+        return self.now(session)
+
+    def sleep(self, session: Session) -> Session:
+        self.service.hibernate("acme", session.id)
+        return self.fall_asleep(session)
+
+    def catch_up(self) -> None:
+        """What was put off is done now."""
+        while self.put_off:
+            self.supervisor.relaunch(*self.put_off.pop(0)[:2])
+
+    def kept(self, session: Session) -> list[tuple[str, str]]:
+        """The archives that there are, as the session and as the blobs have them: kinds and ids."""
+        archives = self.now(session).archives
+        names = self.blobs.names(f"sessions/{session.id}/archives")
+        assert sorted(archive.id for archive in archives) == names
+        return [(archive.kind, archive.id) for archive in archives]
+
     def types(self, session: Session) -> Sequence[str]:
         return [event.type for event in self.store.events(session.id, 0, 1000)]
+
+
+PARTS = {0: b"a tar", LISTING: b"its listing"}
+
+
+def archived(kind: str = "light", **more: Any) -> Archived:
+    """What a sandbox says of an archive whose blobs are `PARTS`."""
+    parts = {number: Part(size=len(data), sha256=tokens.sha256("x")) for number, data in PARTS.items()}
+    said: dict[str, Any] = {"kind": kind, "bytes": 1000, "files": 3, "claude_session_id": "c1"}
+    return Archived(**{**said, "parts": [parts[0]], "listing": parts[LISTING], **more})
+
+
+def changed(text: str = "Make it blue") -> Turn:
+    """A turn that made one file."""
+    return Turn(text=text, files=[Change(path="app/index.html", change="added")], changed=1, diff=f"+{text}")
+
+
+def commit(number: int) -> str:
+    """A commit's name, of its own for each number."""
+    return f"{number:040x}"
 
 
 def world(folder: Path, **more: Any) -> World:

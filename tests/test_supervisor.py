@@ -1,27 +1,206 @@
-"""Deadlines, lost sandboxes, and crashes between any two calls."""
+"""Deadlines, and sandboxes that are lost."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opensessions.events import SandboxReady, TurnStarted
-from opensessions.models import NewSession, SandboxStatus, Session, Status
+from opensessions.events import Assign, Interrupt, Message, Restore, Restored, SandboxReady, TurnStarted
+from opensessions.models import Limits, SandboxStatus, Session, Status
 from opensessions.ports import Ended
-from tests.fakes import World, world
+from opensessions.supervisor import MOST_LOSSES
+from tests.fakes import World
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-def test_a_sandbox_that_never_starts(here: World) -> None:
-    session = here.create()
+def unstarted(here: World, session: Session) -> None:
     here.clock.tick(101)
     here.supervisor.sweep()
-    assert here.now(session).head.status is Status.ERROR
-    assert "did not start" in here.store.events(session.id, 2, 9)[-1].payload["message"]
+
+
+def silent(here: World, session: Session) -> None:
+    here.say(session, SandboxReady())
+    here.clock.tick(61)
+    here.supervisor.sweep()
+
+
+def old(here: World, session: Session) -> None:
+    while here.runtime.live:
+        here.say(session)
+        here.clock.tick(45.5)
+        here.supervisor.sweep()
+
+
+def gone(here: World, session: Session) -> None:
+    here.runtime.live.clear()
+    here.supervisor.sweep(FOREVER)
+
+
+def stopped(here: World, session: Session) -> None:
+    here.runtime.live.clear()
+    here.supervisor.sandbox_stopped(session.sandbox_id, here.now(session).launch, "It was killed.")
+
+
+LOSSES = [
+    (unstarted, "did not start within 100 s"),
+    (silent, "no sign of life for 60 s"),
+    (old, "its lifetime of 3600 s"),
+    (gone, "is gone"),
+    (stopped, "It was killed."),
+]
+Lose = Callable[[World, Session], None]
+
+
+@pytest.mark.parametrize(("lose", "reason"), LOSSES)
+def test_a_sandbox_that_is_lost_at_work_comes_back(here: World, lose: Lose, reason: str) -> None:
+    session = here.create("Build a todo app")
+    lose(here, session)
+    lost = here.now(session)
+    assert (lost.head.status, lost.head.sandbox_status) == (Status.RUNNING, SandboxStatus.STARTING)
+    assert (lost.losses, lost.tokens, here.runtime.live) == (1, {}, {})
+    event = here.store.latest_events(session.id, 1)[0]
+    assert (event.type, event.level) == ("sandbox_lost", "warning")
+    assert reason in event.payload["message"] and "begins anew" in event.payload["message"]
+    assert here.put_off == [(session.sandbox_id, lost.launch, 0)]
+    here.catch_up()
+    [(_, item)] = here.testimony.inbox(here.now(session), 0)
+    assert isinstance(item, Assign)
+    assert (item.prompt, item.message_id) == ("Build a todo app", event.payload["message_id"])
+    done = here.turn(session)
+    assert (done.head.status, done.losses) == (Status.READY, 0)
+
+
+@pytest.mark.parametrize(("lose", "reason"), LOSSES[1:])
+def test_one_that_is_lost_with_nothing_to_do_sleeps(here: World, lose: Lose, reason: str) -> None:
+    session = here.keep_turn(here.create(limits=Limits(idle_seconds=None)))
+    lose(here, session)
+    lost = here.now(session)
+    assert (lost.head.status, lost.head.sandbox_status) == (Status.READY, SandboxStatus.HIBERNATED)
+    assert (here.runtime.live, here.put_off) == ({}, [])
+    event = here.store.latest_events(session.id, 1)[0].payload
+    assert reason in event["message"] and "The session sleeps" in event["message"]
+    assert (event["version"], "message_id" in event) == (1, False)
+    again = here.turn(here.service.send("acme", session.id, "u1", "Go on"))
+    assert (again.head.status, again.losses) == (Status.READY, 0)
+
+
+def test_one_that_never_started_after_a_visit_sleeps_on(here: World) -> None:
+    session = here.sleep(here.turn(here.create()))
+    here.testimony.wanted(session.id)
+    here.catch_up()
+    unstarted(here, session)
+    assert here.now(session).head.sandbox_status is SandboxStatus.HIBERNATED
+
+
+@pytest.mark.parametrize(
+    ("pack", "words", "version"),
+    [
+        (lambda here, session: None, "empty, because no turn was over", None),
+        (lambda here, session: here.pack(session, "full"), "as they were kept last", None),
+        (lambda here, session: here.keep_turn(session), "as they were after version 1", 1),
+    ],
+)
+def test_a_loss_says_what_is_left(here: World, pack: Any, words: str, version: int | None) -> None:
+    session = here.create()
+    pack(here, session)
+    stopped(here, session)
+    payload = here.store.latest_events(session.id, 1)[0].payload
+    assert words in payload["message"]
+    assert payload.get("version") == version
+
+
+def test_all_that_was_asked_is_asked_again_and_nothing_twice(here: World) -> None:
+    session = here.keep_turn(here.create("First"))
+    here.say(here.service.send("acme", session.id, "u1", "Second"), TurnStarted())
+    here.service.interrupt("acme", session.id)
+    here.service.send("acme", session.id, "u1", "Third")
+    here.service.send("acme", session.id, "u1", "Fourth")
+    for _ in range(2):
+        stopped(here, session)
+        here.catch_up()
+        first, *rest = [item for _, item in here.testimony.inbox(here.now(session), 0)]
+        assert isinstance(first, Assign) and first.prompt == "Second"
+        assert [turn.content for turn in first.history] == ["First", "Done."]
+        assert [item.text for item in rest if isinstance(item, Message)] == ["Third", "Fourth"]
+        assert not any(isinstance(item, Interrupt) for item in rest)
+    assert here.types(session).count("user_message") == 4
+    assert here.turn(session).head.status is Status.READY
+
+
+def test_a_restore_that_was_cut_short_is_done_again(here: World) -> None:
+    session = here.keep_turn(here.create())
+    here.service.restore("acme", session.id, 1)
+    stopped(here, session)
+    here.catch_up()
+    now = here.now(session)
+    assign, restore = [item for _, item in here.testimony.inbox(now, 0)]
+    assert isinstance(assign, Assign) and assign.prompt is None
+    assert isinstance(restore, Restore) and restore.version == 1
+    here.say(now, Restored(version=1, inbox_seq=now.head.asked_seq))
+    assert here.now(session).head.status is Status.READY
+
+
+def lose_all(here: World, session: Session) -> Session:
+    """As many sandboxes in a row as bring a session into `error`."""
+    for n in range(MOST_LOSSES + 1):
+        assert (here.now(session).losses, here.now(session).live) == (n, True)
+        stopped(here, session)
+        here.catch_up()
+    return here.now(session)
+
+
+def test_too_many_losses_in_a_row_are_an_error(here: World) -> None:
+    session = here.create()
+    failed = lose_all(here, session)
+    assert (failed.head.status, failed.head.sandbox_status) == (Status.ERROR, SandboxStatus.STOPPED)
+    assert (here.runtime.live, here.types(session).count("sandbox_lost")) == ({}, MOST_LOSSES)
+    last = here.store.latest_events(session.id, 1)[0]
+    assert (last.type, last.level) == ("error", "error")
+    assert "3 times in a row" in last.payload["message"]
+    here.service.send("acme", session.id, "u1", "Try again")
+    assert lose_all(here, session).head.status is Status.ERROR
+
+
+def test_a_turn_that_is_over_ends_the_row(here: World) -> None:
+    session = here.create()
+    for _ in range(MOST_LOSSES + 2):
+        stopped(here, session)
+        here.catch_up()
+        here.turn(session)
+        here.service.send("acme", session.id, "u1", "More")
+    assert here.now(session).head.status is Status.RUNNING
+
+
+def unanswered(sandbox_id: str) -> None:
+    raise OSError("no answer")
+
+
+def test_what_is_left_of_a_lost_sandbox_is_ended_before_the_next_begins(here: World) -> None:
+    session = here.create()
+    here.say(session, SandboxReady())
+    here.clock.tick(61)
+    stop = here.runtime.stop
+    here.runtime.stop = unanswered  # type: ignore[method-assign]
+    here.supervisor.sweep()
+    assert (here.put_off, list(here.runtime.live)) == ([], [session.sandbox_id])
+    here.runtime.stop = stop  # type: ignore[method-assign]
+    here.clock.tick(61)
+    here.supervisor.sweep()
     assert here.runtime.live == {}
+    here.catch_up()
+    assert (here.runtime.doubled, list(here.runtime.live)) == ([], [session.sandbox_id])
+
+
+def test_a_comeback_that_got_lost_is_made_good_for_by_the_sweep(here: World) -> None:
+    session = here.create()
+    stopped(here, session)
+    here.put_off.clear()
+    here.clock.tick(61)
+    here.supervisor.sweep()
+    here.catch_up()
+    assert here.turn(session).head.status is Status.READY
 
 
 def test_the_longest_launch_under_way(here: World) -> None:
@@ -36,37 +215,18 @@ def test_the_longest_launch_under_way(here: World) -> None:
     assert here.supervisor.waiting() == 5
 
 
-def test_i39_a_sandbox_that_falls_silent(here: World) -> None:
+def test_signs_of_life_keep_a_sandbox(here: World) -> None:
     session = here.create()
     here.say(session, SandboxReady())
     here.clock.tick(50)
     here.say(session, TurnStarted())
     here.clock.tick(50)
     here.supervisor.sweep()
-    assert here.now(session).head.status is Status.RUNNING
-    here.clock.tick(61)
-    here.supervisor.sweep()
-    assert here.now(session).head.status is Status.ERROR
-    assert here.runtime.live == {}
+    assert (here.now(session).losses, len(here.runtime.live)) == (0, 1)
 
 
-def test_i40_a_heartbeat_does_not_outlive_the_lifetime(here: World) -> None:
-    session = here.create()
-    for _ in range(80):
-        here.say(session)
-        here.clock.tick(45.5)
-        here.supervisor.sweep()
-        if not here.now(session).live:
-            break
-    assert "lifetime" in here.store.events(session.id, 2, 99)[-1].payload["message"]
-
-
-def test_a_lost_sandbox_is_noticed_by_the_sweep(here: World) -> None:
-    session = here.create()
-    here.runtime.live.clear()
-    here.supervisor.sweep(FOREVER)
-    failed = here.now(session)
-    assert (failed.head.status, failed.head.sandbox_status) == (Status.ERROR, SandboxStatus.STOPPED)
+def test_a_session_in_error_is_watched_no_more(here: World) -> None:
+    session = lose_all(here, here.create())
     here.supervisor.sweep(FOREVER)
     assert here.now(session).due_at is None
     assert here.store.due(FOREVER, 10) == []
@@ -75,10 +235,27 @@ def test_a_lost_sandbox_is_noticed_by_the_sweep(here: World) -> None:
 def test_late_and_foreign_reports_change_nothing(here: World) -> None:
     session = here.create()
     here.supervisor.sandbox_stopped(session.sandbox_id, 1, "Killed.")
-    again = here.service.send("acme", session.id, "u1", "Again")
+    here.catch_up()
+    again = here.now(session)
     here.supervisor.sandbox_stopped(session.sandbox_id, 1, "Killed, told late.")
     here.supervisor.sandbox_stopped("sb-" + "0" * 32, 1, "Unknown.")
-    assert here.now(session).head == again.head
+    assert (here.now(session), list(here.runtime.live)) == (again, [session.sandbox_id])
+
+
+def test_two_reports_at_once_are_one_loss(here: World) -> None:
+    session = here.create()
+    find = here.store.find
+
+    def slow(sandbox_id: str) -> Session | None:
+        found, here.store.find = find(sandbox_id), find  # type: ignore[method-assign]
+        here.supervisor.sandbox_stopped(sandbox_id, 1, "Killed.")
+        here.catch_up()
+        return found
+
+    here.store.find = slow  # type: ignore[method-assign]
+    here.supervisor.sandbox_stopped(session.sandbox_id, 1, "Killed.")
+    assert here.types(session).count("sandbox_lost") == 1
+    assert list(here.runtime.live) == [session.sandbox_id]
 
 
 def test_an_end_that_nobody_reported_is_heard_of_by_the_next_sweep(here: World) -> None:
@@ -91,8 +268,7 @@ def test_an_end_that_nobody_reported_is_heard_of_by_the_next_sweep(here: World) 
     ]
     for _ in range(2):
         here.supervisor.sweep()
-    failed = here.now(session)
-    assert (failed.head.status, here.types(session).count("error")) == (Status.ERROR, 1)
+    assert (here.now(session).losses, here.types(session).count("sandbox_lost")) == (1, 1)
     assert "out of its memory" in here.store.latest_events(session.id, 1)[0].payload["message"]
     assert here.now(other) == other
 
@@ -109,75 +285,11 @@ def test_an_end_that_cannot_be_acted_on_holds_up_no_other(here: World) -> None:
 
     here.store.find = failing  # type: ignore[method-assign]
     here.supervisor.sweep()
-    assert [here.now(each).head.status for each in (first, second)] == [Status.RUNNING, Status.ERROR]
-
-
-class Crash(Exception):
-    """The process dies here."""
-
-
-class Crashing:
-    """Passes calls on to `inner`, and dies before or after the `nth` of the named ones."""
-
-    def __init__(self, inner: Any, names: set[str], nth: int, after: bool) -> None:
-        self.inner, self.names, self.left, self.after = inner, names, nth, after
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self.inner, name)
-        if name not in self.names:
-            return real
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.left -= 1
-            if self.left == 0 and not self.after:
-                raise Crash
-            result = real(*args, **kwargs)
-            if self.left == 0:
-                raise Crash
-            return result
-
-        return call
-
-
-def scenario(here: World, created: Callable[[Session], None] = lambda session: None) -> None:
-    session = here.service.create("acme", NewSession(prompt="x", user_id="u1"), "key")
-    here.turn(session)
-    here.service.send("acme", session.id, "u1", "more", "key2")
-    here.turn(session)
-    here.supervisor.sandbox_stopped(session.sandbox_id, 1, "Gone.")
-    here.service.send("acme", session.id, "u1", "again", "key3")
-    here.service.end("acme", session.id)
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("nth", range(1, 13))
-def test_a_crash_between_any_two_calls_is_mended(tmp_path: Path, nth: int, after: bool) -> None:
-    here = world(tmp_path)
-    calls = Crashing(here.store, {"commit"}, nth, after)
-    runs = Crashing(here.runtime, {"launch", "stop"}, max(nth - 6, 0), after)
-    broken = World(calls, tmp_path, runtime=runs, clock=here.clock)  # type: ignore[arg-type]
-    with pytest.raises(Crash):
-        scenario(broken)
-        raise Crash
-    for _ in range(3):
-        here.clock.tick(4000)
-        here.supervisor.sweep()
-    for session in here.service.page("acme", None, None, 10, None).sessions:
-        assert not session.live, "a session that nobody runs must not count as live"
-        assert session.due_at is None
-        seqs = [event.seq for event in here.store.events(session.id, 0, 100)]
-        assert seqs == list(range(1, session.head.last_seq + 1))
-    assert here.runtime.live == {}
-    session = here.service.create("acme", NewSession(prompt="x", user_id="u1"), "key")
-    if session.head.status is not Status.ENDED:
-        here.service.end("acme", session.id)
-    assert len(here.service.page("acme", None, None, 10, None).sessions) == 1
-    for _ in range(3):
-        here.create()
+    assert [here.now(each).losses for each in (first, second)] == [0, 1]
 
 
 def test_the_trouble_of_one_session_does_not_keep_the_sweep_from_the_others(here: World) -> None:
-    first, second = here.create(), here.create()
+    first, second = here.turn(here.create()), here.turn(here.create())
     stop = here.runtime.stop
 
     def failing(sandbox_id: str) -> None:
@@ -188,7 +300,7 @@ def test_the_trouble_of_one_session_does_not_keep_the_sweep_from_the_others(here
     here.runtime.stop = failing  # type: ignore[method-assign]
     here.clock.tick(101)
     here.supervisor.sweep()
-    assert here.now(second).head.status is Status.ERROR
+    assert here.now(second).head.sandbox_status is SandboxStatus.HIBERNATED
     assert list(here.runtime.live) == [first.sandbox_id]
     here.runtime.stop = stop  # type: ignore[method-assign]
     here.clock.tick(61)
