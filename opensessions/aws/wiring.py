@@ -35,6 +35,9 @@ QUICK = Patience(connect=1, answer=3, attempts=4)
 PATIENT = Patience(connect=1, answer=6, attempts=3)
 """The API answers within 29 seconds, whatever happens."""
 
+_IN_REGION: Any = {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
+"""Signed addresses name the bucket's region: the name without it leads elsewhere while a bucket is new."""
+
 _making = Lock()
 
 
@@ -124,6 +127,7 @@ def _made(name: str, patience: Patience) -> Any:
         max_pool_connections=64,
         retries={"mode": "standard", "total_max_attempts": patience.attempts},
         signature_version="s3v4" if name == "s3" else None,
+        s3=_IN_REGION if name == "s3" else None,
     )
     return boto3.client(name, config=config)  # type: ignore[call-overload]
 

@@ -36,8 +36,8 @@ def test_nothing_of_it_stays(engine: Engine, store: SessionStore) -> None:
         store.purge(session.id)
         assert engine.dump() == stored
     assert store.get(session.id) is store.find(session.sandbox_id) is None
-    assert store.events(session.id, 0, 9) == store.messages(session.id, 9) == []
-    assert store.versions(session.id, 0, 9) == store.inbox(session.sandbox_id, 0, 9) == []
+    assert not store.events(session.id, 0, 9) and not store.messages(session.id, 9)
+    assert not store.versions(session.id, 0, 9) and not store.inbox(session.sandbox_id, 0, 9)
     assert store.due(START, 9) == [] and store.page("acme", None, 9, None).sessions == [other]
     with pytest.raises(NotFound):
         store.config(session.id)

@@ -118,7 +118,8 @@ def test_templates_are_of_an_account_and_the_oldest_first(store: SessionStore) -
 
 def test_a_template_can_be_forgotten(store: SessionStore) -> None:
     one, two = template(1), template(2)
-    store.put_template(one), store.put_template(two)
+    for each in (one, two):
+        store.put_template(each)
     for _ in range(2):
         store.drop_template("acme", one.id)
         store.drop_template("other", two.id)
