@@ -191,30 +191,3 @@ async def test_many_at_once() -> None:
     async with open_door() as door, app("127.0.0.1", echo) as port:
         answers = await asyncio.gather(*(once(door, port, number) for number in range(100)))
     assert answers == [b"%d" % number * 1000 + b"<end>" for number in range(100)]
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux acknowledges on request")
-async def test_an_app_that_waits_for_acknowledgements_gets_them_at_once() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-        while await reader.read(100):
-            for piece in b"one", b"two", b"three":
-                writer.write(piece)
-        writer.close()
-
-    async with open_door() as door, app("127.0.0.1", answer) as port:
-        _, (reader, writer), _ = await knock(door, port)
-
-        async def exchange() -> float:
-            began = asyncio.get_running_loop().time()
-            writer.write(b"now")
-            assert await reader.readexactly(11) == b"onetwothree"
-            return asyncio.get_running_loop().time() - began
-
-        for _ in range(20):  # a new connection is acknowledged at once anyway
-            await exchange()
-        assert min([await exchange() for _ in range(10)]) < 0.03
-        writer.write_eof()
-        assert await reader.read() == b""
-        writer.close()
-        await writer.wait_closed()

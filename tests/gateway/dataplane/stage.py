@@ -123,7 +123,11 @@ def fields_of(head: bytes) -> dict[bytes, bytes]:
 
 
 class Stage:
-    """The proxy, one route behind it, and the listening socket of the app."""
+    """The proxy, one route behind it, and the listening socket of the app. `upstream` is the newest
+    connection from the one to the other.
+    """
+
+    upstream: asyncio.BaseTransport
 
     def __init__(self, loop: str, limits: Limits | None = None, connections: int = 256) -> None:
         self._wires: list[Wire] = []
@@ -149,7 +153,8 @@ class Stage:
 
     async def _connect(self, factory: Callable[[], asyncio.Protocol]) -> asyncio.BaseTransport:
         self._opened += 1
-        return await tcp("127.0.0.1", self.app_port)(factory)
+        self.upstream = await tcp("127.0.0.1", self.app_port)(factory)
+        return self.upstream
 
     async def _resolve(self, request: Request) -> Route | Reply:
         self.resolved.append(request.host)
