@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from bench import event_latency, functions, memory, posts, request_units, turns
+from bench import event_latency, functions, memory, pieces, posts, request_units, turns
 
 
 def previews() -> None:
@@ -34,6 +34,7 @@ PARTS = {
     "functions": functions.measure,
     "request_units": request_units.measure,
     "previews": previews,
+    "pieces": pieces.measure,
 }
 
 
