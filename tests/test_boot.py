@@ -104,7 +104,7 @@ def test_a_ticket_of_an_older_launch_or_another_sandbox_or_of_none_buys_nothing(
     session, other = here.create(), here.create()
     old = ticket(here, session)
     here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It crashed.")
-    here.service.send("acme", session.id, "u1", "again")
+    here.catch_up()
     theirs = ticket(here, other).rsplit("_", 1)[1]
     mine = ticket(here, session).rsplit("_", 1)[0]
     for wrong in (old, f"{mine}_{theirs}", here.token(session), "", "osw_x"):

@@ -51,9 +51,14 @@ def test_a_retry_that_comes_late_twice_or_after_the_end_changes_nothing(here: Wo
 def test_a_retry_that_got_lost_is_missed_by_the_deadline(here: World) -> None:
     here.runtime.lack = 1
     session = here.create()
+    here.put_off.clear()
     here.clock.tick(101)
     here.supervisor.sweep()
-    assert here.now(session).head.status is Status.ERROR
+    lost = here.now(session)
+    assert (lost.head.status, lost.losses, lost.lacked) == (Status.RUNNING, 1, ())
+    assert here.put_off == [(session.sandbox_id, lost.launch, 0)]
+    here.catch_up()
+    assert here.turn(session).head.status is Status.READY
 
 
 def lacking(here: World, session: Session) -> None:
@@ -99,7 +104,24 @@ def test_a_launch_that_is_put_off_is_not_taken_for_lost(here: World) -> None:
     here.supervisor.relaunch(*here.put_off.pop()[:2])
     here.say(session, SandboxReady())
     here.supervisor.sandbox_stopped(session.sandbox_id, 2, "Its machine is gone.", lacking=True)
-    assert here.now(session).head.status is Status.ERROR
+    assert (here.now(session).losses, here.now(session).lacked) == (1, ())
+
+
+def test_a_comeback_and_a_wake_have_patience_of_their_own(here: World) -> None:
+    session = here.create()
+    lacking(here, session)
+    here.catch_up()
+    here.supervisor.sandbox_stopped(session.sandbox_id, 2, "It was killed.")
+    here.runtime.lack = 1
+    here.supervisor.relaunch(*here.put_off.pop()[:2])
+    assert [seconds for *_, seconds in here.put_off] == [PATIENCE[0]]
+    here.catch_up()
+    here.sleep(here.turn(session))
+    here.runtime.lack = 99
+    here.testimony.wanted(session.id)
+    here.catch_up()
+    failed = here.now(session)
+    assert (failed.head.status, failed.live, here.runtime.lack) == (Status.ERROR, False, 98 - len(PATIENCE))
 
 
 def test_what_runs_for_no_live_session_is_reaped(here: World) -> None:

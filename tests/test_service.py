@@ -1,5 +1,6 @@
 """What callers may do, and what stays as it was when they may not."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,7 +14,7 @@ from opensessions.errors import (
     Unauthorized,
 )
 from opensessions.events import Assign, Error, Interrupt, SandboxReady, TurnComplete
-from opensessions.models import AgentConfig, NewSession, SandboxStatus, Status
+from opensessions.models import AgentConfig, NewSession, SandboxStatus, Session, Status
 from opensessions.service import Quota
 from tests.fakes import World, open_account, world
 
@@ -72,18 +73,37 @@ def test_a_follow_up_during_a_turn_is_queued_and_keeps_the_session_running(here:
     assert queued == [False, True]
 
 
-def test_a_message_to_a_failed_session_starts_it_again_with_its_history(here: World) -> None:
+def failed(here: World, session: Session) -> None:
+    here.runtime.refuse = "There is no room."
+    here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It crashed.")
+    here.service.send("acme", session.id, "u1", "Go on")
+    here.runtime.refuse = None
+    assert here.now(session).head.status is Status.ERROR
+
+
+def lost(here: World, session: Session) -> None:
+    here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It crashed.")
+    assert here.now(session).head.sandbox_status is SandboxStatus.HIBERNATED
+
+
+def asleep(here: World, session: Session) -> None:
+    here.sleep(session)
+
+
+@pytest.mark.parametrize(("end", "launch", "said"), [(failed, 3, ["Go on"]), (lost, 2, []), (asleep, 2, [])])
+def test_a_message_to_a_session_without_a_sandbox_starts_it_again_with_its_history(
+    here: World, end: Callable[[World, Session], None], launch: int, said: list[str]
+) -> None:
     session = here.turn(here.create(), "First answer")
     old = here.token(session)
-    here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It crashed.")
-    assert here.now(session).head.status is Status.ERROR
-    again = here.service.send("acme", session.id, "u1", "Go on")
-    assert (again.head.status, again.launch, again.sandbox_id) == (Status.RUNNING, 2, session.sandbox_id)
+    end(here, session)
+    again = here.service.send("acme", session.id, "u1", "And now?")
+    assert (again.head.status, again.launch, again.sandbox_id) == (Status.RUNNING, launch, session.sandbox_id)
     assert here.testimony.identify(old, "worker") is None
     [(_, item)] = here.testimony.inbox(again, 0)
     assert isinstance(item, Assign)
-    assert item.prompt == "Go on"
-    assert [turn.content for turn in item.history] == ["Build a todo app", "First answer"]
+    assert item.prompt == "And now?"
+    assert [turn.content for turn in item.history] == ["Build a todo app", "First answer", *said]
     assert here.turn(again).head.status is Status.READY
 
 
@@ -97,7 +117,14 @@ def test_interrupt_reaches_the_inbox_only_while_a_turn_runs(here: World) -> None
 
 
 def test_end_is_legal_in_every_state_and_gives_the_same_answer_again(here: World) -> None:
-    for reach in (lambda s: s, here.turn, lambda s: here.supervisor.sandbox_stopped(s.sandbox_id, 1, "x")):
+    fall = lambda s: here.supervisor.sandbox_stopped(s.sandbox_id, 1, "x")  # noqa: E731
+    for reach in (
+        lambda s: s,
+        here.turn,
+        fall,
+        lambda s: fall(here.turn(s)),
+        lambda s: here.sleep(here.turn(s)),
+    ):
         session = here.create()
         reach(session)
         ended = here.service.end("acme", session.id)
@@ -105,21 +132,32 @@ def test_end_is_legal_in_every_state_and_gives_the_same_answer_again(here: World
         assert not here.runtime.alive(session.sandbox_id)
         assert here.service.end("acme", session.id).head == ended.head
         assert here.types(session)[-1] == "session_ended"
+        here.catch_up()
+        assert here.now(session).head == ended.head
 
 
 def test_an_ended_session_takes_no_message(here: World) -> None:
     session = here.create()
     here.service.end("acme", session.id)
-    with pytest.raises(Conflict, match="ended"):
-        here.service.send("acme", session.id, "u1", "hello?")
+    for call in (
+        lambda: here.service.send("acme", session.id, "u1", "hello?"),
+        lambda: here.service.interrupt("acme", session.id),
+        lambda: here.service.hibernate("acme", session.id),
+        lambda: here.service.restore("acme", session.id, 1),
+    ):
+        with pytest.raises(Conflict, match="ended"):
+            call()
 
 
 @pytest.mark.parametrize(("account", "user_id"), [("other", None), ("acme", "u2"), ("other", "u1")])
 def test_another_tenants_session_is_not_found(here: World, account: str, user_id: str | None) -> None:
     session = here.create()
-    for call in (here.service.read, here.service.end, here.service.interrupt):
+    calls = (here.service.read, here.service.end, here.service.interrupt, here.service.hibernate)
+    for call in (*calls, here.service.purge):
         with pytest.raises(NotFound):
             call(account, session.id, user_id)
+    with pytest.raises(NotFound, match="Session"):
+        here.service.restore(account, session.id, 1, user_id)
     assert here.now(session).head == session.head
 
 

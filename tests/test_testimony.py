@@ -47,7 +47,8 @@ def test_seqs_are_the_sessions_own_and_have_no_gaps(here: World) -> None:
 
 
 def test_i31_what_a_sandbox_may_not_say_is_refused(here: World) -> None:
-    for forged in ("session_ended", "budget_exceeded", "user_message", "session_started", "hibernated"):
+    own = ("session_started", "user_message", "version_saved", "hibernated", "woken", "sandbox_lost")
+    for forged in (*own, "session_ended", "budget_exceeded"):
         with pytest.raises(ValidationError):
             EventBatch.model_validate({"first_seq": 1, "events": [{"type": forged, "reason": "x"}]})
     session = here.create()
