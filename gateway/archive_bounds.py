@@ -1,7 +1,7 @@
 """How much a sandbox may store, so that a hostile one fills no disk and runs up no bill."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -34,6 +34,7 @@ class Account:
         self._under_way = dict.fromkeys(TRANSFERS, 0)
         self._archive = ""
         self._sizes: dict[int, int] = {}
+        self._claimed: Counter[str] = Counter()
 
     def ask(self) -> None:
         """Count a question. Raises RateLimited."""
@@ -41,12 +42,14 @@ class Account:
 
     def declare(self, archive_id: str, number: int, size: int) -> str | None:
         """Count a part that is to be stored. One archive is under way at a time: returns the id of the one
-        that this one takes the place of, for its parts to be forgotten. Raises TooLarge and RateLimited.
+        that this one takes the place of, for its parts to be deleted, unless it may have become durable.
+        Raises TooLarge and RateLimited.
         """
         older = None
         if archive_id != self._archive:
             self._begun.take(1)
-            older, self._archive, self._sizes = self._archive or None, archive_id, {}
+            older = self._archive if self._archive and not self._claimed[self._archive] else None
+            self._archive, self._sizes = archive_id, {}
         if sum(self._sizes.values()) - self._sizes.get(number, 0) + size > self._most:
             raise TooLarge(f"An archive of this session may have {self._most:,} bytes.")
         self._volume.take(size)
@@ -61,8 +64,18 @@ class Account:
         """Whether this archive is the one that is under way."""
         return archive_id == self._archive
 
+    def claim(self, archive_id: str) -> None:
+        """An archive is about to be said to be complete; from now on it may be durable."""
+        self._claimed[archive_id] += 1
+
+    def disclaim(self, archive_id: str) -> None:
+        """It was not taken."""
+        self._claimed[archive_id] -= 1
+        self._claimed = +self._claimed
+
     def finish(self, archive_id: str) -> None:
-        """An archive is complete."""
+        """An archive was taken."""
+        del self._claimed[archive_id]
         if archive_id == self._archive:
             self._archive, self._sizes = "", {}
             self._begun.give_back(1)

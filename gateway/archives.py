@@ -150,8 +150,10 @@ class Archives:
         raw = await self._in_time(read_json(request, LARGEST_ARCHIVED))
         said = await anyio.to_thread.run_sync(parse_mended, raw)
         body = json.dumps({"id": archive_id, "archive": said}).encode()
+        account.claim(archive_id)
         answer = await self._verdicts.ask(CALLBACK_PATH, token, body)
         if not answer.is_success:
+            account.disclaim(archive_id)
             return passed_on(answer)
         try:
             kept = Kept.model_validate_json(answer.content)

@@ -11,12 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.egress import EgressLimits, EgressProxy
-from gateway.egress_policy import EgressPolicy
+from gateway.egress_policy import Authority, EgressPolicy
 from gateway.grants import SandboxGrant, TokenKind
 
 PUBLIC = "93.184.216.34"
 TOKEN = "egress-token"
-AUTH = "Proxy-Authorization: Basic " + base64.b64encode(f"sandbox:{TOKEN}".encode()).decode() + "\r\n"
+WORKER = "worker-token"
+
+
+def shown(token: str) -> str:
+    """The header that shows a token to the proxy."""
+    return f"Proxy-Authorization: Basic {base64.b64encode(f'sandbox:{token}'.encode()).decode()}\r\n"
+
+
+AUTH = shown(TOKEN)
 OWN_NAMES = ("api.sessions.test", "preview.sessions.test", "lb-1.elb.test")
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -92,8 +100,9 @@ async def egress_world(
     session: tuple[str, ...] | None = None,
     limits: EgressLimits | None = None,
     unix_socket: Path | None = None,
+    bucket: Authority | None = None,
 ) -> AsyncIterator[World]:
-    """`handler` plays every public host; `session` are the caller's `allowed_hosts`."""
+    """`handler` plays every public host, and the `bucket`; `session` are the caller's `allowed_hosts`."""
     world = World()
     grant = SandboxGrant("session_a", "sb-a", None, session)
 
@@ -107,7 +116,7 @@ async def egress_world(
             writer.close()
 
     async def authorize(token: str, kind: TokenKind) -> SandboxGrant | None:
-        return grant if (token, kind) == (TOKEN, "egress") else None
+        return grant if (token, kind) in ((TOKEN, "egress"), (WORKER, "worker")) else None
 
     async def resolve(host: str) -> Sequence[str]:
         world.asked.append(host)
@@ -126,7 +135,7 @@ async def egress_world(
     outside = await asyncio.start_server(serve, "127.0.0.1", 0)
     world.proxy = EgressProxy(
         authorize,
-        EgressPolicy(allow, OWN_NAMES),
+        EgressPolicy(allow, OWN_NAMES, bucket=bucket),
         resolve,
         connect,
         lambda *refusal: world.refused.append(refusal),

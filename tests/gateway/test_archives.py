@@ -192,6 +192,34 @@ async def test_a_newer_archive_takes_the_place_of_one_that_was_not_finished(here
         assert here.blobs.names(archives_of(box.session.id)) == [TWO]
 
 
+async def test_one_that_was_refused_is_not_in_the_way_of_that(here: World) -> None:
+    async with sandbox(here) as box:
+        await box.store(ONE, 0, b"old")
+        assert (await box.keep(ONE, kind="odd")).status_code == 400
+        await box.store(TWO, 0, b"new")
+        assert here.blobs.names(archives_of(box.session.id)) == [TWO]
+
+
+async def test_an_archive_whose_answer_got_lost_is_not_taken_for_unfinished(here: World) -> None:
+    class Losing(httpx2.AsyncBaseTransport):
+        def __init__(self, real: httpx2.ASGITransport) -> None:
+            self.real = real
+
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            await self.real.handle_async_request(request)
+            raise httpx2.ReadTimeout("the answer got lost", request=request)
+
+    async with sandbox(here, transport=Losing) as box:
+        for number in (0, LISTING):
+            await box.store(ONE, number, b"old")
+        part = part_of(b"old")
+        answer = await box.keep(ONE, kind="full", parts=[part], listing=part, bytes=3, files=1)
+        assert answer.status_code == 503
+        await box.store(TWO, 0, b"new")
+        assert [archive.id for archive in here.now(box.session).archives] == [ONE]
+        assert (await box.get(ONE, 0)).content == b"old"
+
+
 async def test_one_archive_stays_within_what_the_workspace_may_have(here: World) -> None:
     async with sandbox(here, most=100) as box:
         url = _url(ONE, 0, b"x" * PART_BYTES)
