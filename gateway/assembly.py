@@ -6,17 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx2
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway.archived_files import ArchivedFiles
 from gateway.archives import Archives
 from gateway.boot import Boot
+from gateway.callers import Callers, Sessions
 from gateway.door import Address
 from gateway.egress import EgressProxy
 from gateway.egress_passage import Resolve
 from gateway.egress_policy import EgressPolicy
+from gateway.files import Files
 from gateway.grants import SandboxGrant, TokenKind
 from gateway.hub import Hub
 from gateway.inbox import Assignments, Inbox
+from gateway.live_files import LiveFiles
 from gateway.model import ModelListeners, ModelProxy
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
@@ -25,7 +30,7 @@ from gateway.previews import Previews
 from gateway.relay import Relay
 from gateway.sandbox_side import sandbox_app
 from gateway.sse import OpenStreams
-from gateway.streams import EventStreams, Sessions, streams_app
+from gateway.streams import EventStreams, streams_app
 from gateway.uses import Uses
 from gateway.wakes import Wakes
 from opensessions.handshake import door_key
@@ -77,7 +82,7 @@ class Gateway:
     runs `self.peers`.
 
     `sandbox_app`, `egress` and `previews` listen where only sandboxes, and only visitors, come; `streams_app`
-    is the event streams' part of the public side.
+    is the part of the public side that streams: events and files.
     """
 
     def __init__(self, behind: Behind, manners: Manners, peers: Addresses | None = None) -> None:
@@ -98,6 +103,7 @@ class Gateway:
         )
         listeners = ModelListeners(wants_deltas=self.hub.wants_deltas, on_delta=self.hub.delta)
         self.model = ModelProxy(self._authorize, manners.upstream, manners.models, listeners=listeners)
+        self.archived_files = ArchivedFiles(behind.blobs)
         self.sandbox_app = self._sandbox_side()
         self.egress = EgressProxy(self._authorize, manners.policy, manners.resolve, on_refused=self._refused)
         self.streams_app = self._stream_side()
@@ -116,6 +122,7 @@ class Gateway:
             self.egress.aclose(),
         )
         await asyncio.gather(self.uses.aclose(), self.wakes.aclose())
+        self.archived_files.close()
 
     def _sandbox_side(self) -> ASGIApp:
         behind = self._behind
@@ -141,7 +148,11 @@ class Gateway:
             allow_query_key=allow,
             watching=self.uses.watching,
         )
-        return streams_app(streams)
+        return streams_app(streams, *self._files(Callers(self._behind.sessions, allow_query_key=allow)))
+
+    def _files(self, callers: Callers) -> list[Route]:
+        live = LiveFiles(self._behind.find, self._behind.dial, self._door_key)
+        return Files(callers, live, self.archived_files, self.uses.note).routes()
 
     def _stored(self, session_id: str) -> None:
         self.wake(session_id)

@@ -5,43 +5,28 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Protocol
 
-import anyio.to_thread
 from fastapi import FastAPI
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.callers import Callers, Sessions
 from gateway.hub import Delta, Hub, Watcher
 from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
-from opensessions.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
+from opensessions.errors import InvalidRequest, RateLimited
 from opensessions.http import errors
 from opensessions.http.cors import Cors
-from opensessions.http.credentials import credentials
 from opensessions.http.faults import Faults
 from opensessions.http.request_ids import RequestIds
-from opensessions.http.views import is_session_id
 from opensessions.models import Event, Session, Status
 
 PATH = "/v1/sessions/{session_id}/events"
 
 _SEQ = re.compile(r"[0-9]{1,12}")
-
-
-class Sessions(Protocol):
-    """What is asked of the service; both calls block and are made in worker threads."""
-
-    def authenticate(self, key: str) -> str:
-        """The account of a key. Raises Unauthorized."""
-        ...
-
-    def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
-        """Raises NotFound."""
-        ...
 
 
 Render = Callable[[Event], bytes]
@@ -82,8 +67,8 @@ class EventStreams:
         watchers: int = 600,
         watching: Callable[[str], AbstractContextManager[None]] = lambda session_id: nullcontext(),
     ) -> None:
-        self._sessions, self._hub, self._open_streams = sessions, hub, open_streams
-        self._allow_query_key, self._render = allow_query_key, render
+        self._callers = Callers(sessions, allow_query_key=allow_query_key)
+        self._hub, self._open_streams, self._render = hub, open_streams, render
         self._heartbeat, self._retry = heartbeat_seconds, retry(retry_milliseconds)
         self._most, self._watching = watchers, watching
 
@@ -91,11 +76,9 @@ class EventStreams:
         request = Request(scope)
         if request.method != "GET":
             raise HTTPException(405, headers={"Allow": "GET"})
-        key = self._key(request)
-        account = await anyio.to_thread.run_sync(self._sessions.authenticate, key)
+        account = await self._callers.account(request)
         after, deltas = _after(request), _deltas(request)
-        session_id, user_id = _session_id(request), _user_id(request)
-        session = await anyio.to_thread.run_sync(self._sessions.read, account, session_id, user_id)
+        session = await self._callers.session(request, account)
         if _over(session) and after >= session.head.last_seq:
             return await Response(status_code=204)(scope, receive, send)
         if self._hub.watching(session.id) >= self._most:
@@ -119,20 +102,13 @@ class EventStreams:
     def _frame(self, item: Event | Delta) -> bytes:
         return delta_frame(item) if isinstance(item, Delta) else self._render(item)
 
-    def _key(self, request: Request) -> str:
-        key = credentials(request.headers)
-        if key is None and self._allow_query_key:
-            key = request.query_params.get("api_key")
-        if not key:
-            raise Unauthorized("Send the API key in the X-API-Key header or as Authorization: Bearer.")
-        return key
 
-
-def streams_app(streams: EventStreams) -> ASGIApp:
-    """The route and `/healthz`, with the errors and the cross-origin rules of the API."""
-    app = FastAPI(
-        routes=[Route(PATH, streams), Route("/healthz", _healthy)], openapi_url=None, redirect_slashes=False
-    )
+def streams_app(streams: EventStreams, *beside: BaseRoute) -> ASGIApp:
+    """The streams' route, those beside it and `/healthz`, with the errors and the cross-origin rules of the
+    API.
+    """
+    routes = [Route(PATH, streams), *beside, Route("/healthz", _healthy)]
+    app = FastAPI(routes=routes, openapi_url=None, redirect_slashes=False)
     errors.install(app)
     for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
@@ -154,20 +130,6 @@ def _until_end(items: list[Event | Delta]) -> list[Event | Delta]:
 
 def _over(session: Session) -> bool:
     return session.head.status is Status.ENDED
-
-
-def _session_id(request: Request) -> str:
-    session_id: str = request.path_params["session_id"]
-    if not is_session_id(session_id):
-        raise NotFound("Session not found")
-    return session_id
-
-
-def _user_id(request: Request) -> str | None:
-    user_id = request.query_params.get("user_id")
-    if user_id == "":
-        raise InvalidRequest("user_id must not be empty; leave it out to see any user's session.", "user_id")
-    return user_id
 
 
 def _after(request: Request) -> int:

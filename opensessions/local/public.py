@@ -9,12 +9,12 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_STREAM = re.compile(r"/v1/sessions/[^/]+/events")
+_STREAM = re.compile(r"/v1/sessions/[^/]+/(events|files(/.*)?|archive)", re.DOTALL)
 _BODY_SECONDS = 30.0
 
 
 class PublicApp:
-    """Sends `…/events` to `streams` and the rest to `api`.
+    """Sends `…/events`, `…/files` and `…/archive` to `streams` and the rest to `api`.
 
     A `Host` other than the loopback's own names is answered 421: a web page that rebinds its name to
     127.0.0.1 must not get an answer. A request body that takes longer than 30 s is given up.
