@@ -1,104 +1,106 @@
 """The agent's turns: one for each message, in order, and what it says in them as events."""
 
 import asyncio
-import os
-import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from claude_agent_sdk import (
-    AssistantMessage,
-    Message,
-    ResultMessage,
-    SystemMessage,
-)
+from claude_agent_sdk import AssistantMessage, Message, ResultMessage, SystemMessage
 
 from opensessions import events
-from sandbox_task import beneath, frames, options, project, skills
+from sandbox_task import beneath, frames, options, project, skills, turns
+from sandbox_task.beginning import Beginner, NotBegun
 from sandbox_task.claude import AgentLost, Claude
-from sandbox_task.outbox import Put, State
-from sandbox_task.settings import Paths
-from sandbox_task.surroundings import Surroundings
+from sandbox_task.desk import Desk
+from sandbox_task.errands import Errand, Errands, Item
+from sandbox_task.keeping import Keeper
 from sandbox_task.toolcalls import ToolCalls
+from sandbox_task.turns import Turn
+from sandbox_task.workspace.servers import Servers
+from sandbox_task.workspace.transfer import Archives
+from sandbox_task.workspace.versions import Versions
 
 PATIENCE = 1.5
 """Seconds that the agent has to obey an interrupt before its program is killed."""
 _REMEMBERED = 200
-Reason = Literal["completed", "interrupted", "max_turns", "error"]
-
-
-@dataclass
-class Turn:
-    """A turn that runs or waits. `message_id` is None when the agent began it by itself, because something
-    that it had left in the background ended.
-    """
-
-    seq: int
-    message_id: str | None
-    text: str = ""
-    uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
-    cut: bool = False
-    over: bool = False
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def answered_by(self, result: ResultMessage) -> bool:
-        if self.message_id is None or result.user_message_uuid == self.uuid:
-            return True
-        if self.uuid in (result.user_message_uuids or ()):
-            return True
-        return (result.origin or {"kind": "human"}).get("kind") == "human"
 
 
 class Agent:
-    """`put` takes the events, `tell` what the worker does. `run` must run for anything to happen."""
+    """Takes inbox items, which wait for their turn. The `parts` must run for anything to happen."""
 
-    def __init__(
-        self,
-        assign: events.Assign,
-        seq: int,
-        around: Surroundings,
-        paths: Paths,
-        put: Put,
-        tell: Callable[[State], None],
-    ) -> None:
-        self._assign, self._around, self._paths = assign, around, paths
-        self._put, self._tell = put, tell
+    def __init__(self, assign: events.Assign, seq: int, desk: Desk) -> None:
+        self._assign, self._desk, self._seq = assign, desk, seq
+        self._put, self._tell = desk.put, desk.tell
         self._skills: list[str] = []
         self._history = deque(assign.history, maxlen=_REMEMBERED)
         self._fresh = True
-        self._cwd = str(paths.inside(assign.cwd))
-        self._folder = os.path.relpath(self._cwd, paths.root).removeprefix(".")
-        self._artifacts = project.Artifacts(paths.root)
-        self._calls = ToolCalls(self._artifacts, self._cwd)
-        self._waiting = deque([Turn(seq, assign.message_id, assign.prompt or "")])
+        root, around = desk.paths.root, desk.around
+        cwd = desk.paths.inside(assign.cwd)
+        self._folder = "/".join(cwd.relative_to(root).parts)
+        self._artifacts = project.Artifacts(root)
+        self._calls = ToolCalls(self._artifacts, str(cwd))
+        self._claude = Claude(self._options, self._heard)
+        self._claude.session_id = assign.beginning.claude_session_id
+        environment = options.environment(assign, around, desk.paths)
+        tokens = [around.model_token, around.egress_token]
+        self._servers = Servers(root, desk.own, environment, tokens, cwd, assign.start_command)
+        store = Archives(desk.client, around.egress_url, around.egress_token, root)
+        versions = Versions(root)
+        self._beginner = Beginner(assign, store, versions)
+        self._keeper = Keeper(store, versions, self._servers, assign.workspace_bytes, self._put)
+        self._errands = Errands(self._keeper, versions, self._servers, self._claude, self._put)
+        self._waiting: deque[Turn | Errand] = deque()
+        if assign.prompt is not None:
+            self._waiting.append(Turn(seq, assign.message_id, assign.prompt))
         self._news = asyncio.Event()
         self._turn: Turn | None = None
-        self._seq = seq
-        self._claude = Claude(self._options, self._heard)
+        self._away = False
+
+    @property
+    def parts(self) -> list[Coroutine[Any, Any, None]]:
+        return [self.run(), self._keeper.run()]
 
     def ask(self, seq: int, message: events.Message) -> None:
         """Queue a message behind those that wait."""
-        self._waiting.append(Turn(seq, message.message_id, message.text))
-        self._news.set()
+        self._queue(Turn(seq, message.message_id, message.text))
+
+    def send(self, seq: int, item: Item) -> None:
+        """Queue something to do between turns. Sleeping is for when there is nothing else to do, or never."""
+        busy = self._turn is not None or self._asked()
+        if not (busy and isinstance(item, events.Hibernate)):
+            self._queue(Errand(seq, item))
+
+    def listening(self) -> None:
+        """The ports that listen are others than before."""
+        asyncio.get_running_loop().run_in_executor(None, self._servers.look)
 
     async def run(self) -> None:
-        """Take the turns, for ever."""
+        """Begin, and take what waits, for ever."""
+        try:
+            await self._beginner.fetch()
+        except NotBegun as error:
+            await self._put(events.Error(message=str(error), code="wake_failed"))
+            self._desk.stop()
+            return
         await self._prepare()
         while True:
             while self._turn is not None or not self._waiting:
                 self._news.clear()
                 await self._news.wait()
-            await self._answer(self._waiting.popleft())
+            following = self._waiting.popleft()
+            if isinstance(following, Turn):
+                await self._answer(following)
+            else:
+                await self._leave(following)
 
     async def interrupt(self) -> None:
         """Stop the turn that runs, or the one that is about to; without any, do nothing."""
         turn = self._turn
         if turn is None:
-            if self._waiting:
-                self._waiting[0].cut = True
+            following = self._waiting[0] if self._waiting and not self._away else None
+            if isinstance(following, Turn):
+                following.cut = True
             return
         if turn.cut or turn.over:
             return
@@ -111,20 +113,12 @@ class Agent:
         if not turn.done.is_set():
             self._claude.kill()
 
-    def kill(self) -> None:
-        """End the agent and what it started."""
-        self._claude.kill()
-
     async def _prepare(self) -> None:
+        await self._make_folders()
         try:
-            for folder in ("home", "agent", self._folder):
-                if folder:
-                    beneath.make_folder(self._paths.root, folder)
-            self._skills = skills.place(self._paths.agent, self._assign.skills)
+            self._skills = skills.place(self._desk.paths.agent, self._assign.skills)
         except (OSError, ValueError) as error:
-            await self._put(
-                events.Error(message=f"The workspace is not ready: {error}", code="workspace_failed")
-            )
+            await self._not_ready(error)
         tools = self._options(lambda line: None, None).tools
         await self._put(
             events.Configured(
@@ -134,14 +128,70 @@ class Agent:
                 cwd=self._assign.cwd,
             )
         )
-        try:
-            await self._claude.connect()
+        beginning = self._assign.beginning
+        if beginning.sources:
+            await asyncio.gather(
+                self._servers.start(beginning.servers), self._keeper.began(beginning.fresh), self._connect()
+            )
+        else:
+            await self._connect()
+        if self._claude.connected:
             await self._put(events.Ready())
+        if not self._waiting:
+            self._tell("idle")
+
+    async def _make_folders(self) -> None:
+        try:
+            for folder in ("home", "agent", self._folder):
+                if folder:
+                    beneath.make_folder(self._desk.paths.root, folder)
+        except (OSError, ValueError) as error:
+            await self._not_ready(error)
+
+    async def _not_ready(self, error: Exception) -> None:
+        await self._put(events.Error(message=f"The workspace is not ready: {error}", code="workspace_failed"))
+
+    async def _connect(self) -> None:
+        try:
+            self._fresh = not await self._claude.connect()
         except AgentLost as error:
             await self._put(events.Error(message=str(error), code="agent_failed"))
 
     def _options(self, stderr: Callable[[str], None], resume: str | None) -> Any:
-        return options.options(self._assign, self._around, self._paths, self._skills, stderr, resume)
+        desk = self._desk
+        return options.options(self._assign, desk.around, desk.paths, self._skills, stderr, resume)
+
+    def _queue(self, following: Turn | Errand) -> None:
+        self._waiting.append(following)
+        self._news.set()
+
+    def _asked(self) -> int:
+        """How many of those that wait are turns."""
+        return sum(isinstance(each, Turn) or isinstance(each.item, events.Restore) for each in self._waiting)
+
+    async def _leave(self, errand: Errand) -> None:
+        """Do something between two turns, with the agent there again at the end."""
+        self._away = True
+        if isinstance(errand.item, events.Save):
+            await self._errands.save(errand.seq)
+        elif isinstance(errand.item, events.Restore):
+            await self._go_back(errand.seq, errand.item)
+        elif not self._waiting and await self._errands.hibernate(errand.seq):
+            self._desk.stop()
+            return
+        if not self._claude.connected:
+            await self._connect()
+        self._away = False
+
+    async def _go_back(self, seq: int, item: events.Restore) -> None:
+        self._seq = max(self._seq, seq)
+        self._tell("working")
+        if await self._errands.restore(seq, item, self._make_folders):
+            self._history.clear()
+        else:
+            await self._put(self._completed("error", seq))
+        if not self._asked():
+            self._tell("idle")
 
     async def _answer(self, turn: Turn) -> None:
         cut_before = turn.cut
@@ -200,58 +250,41 @@ class Agent:
             await self._put(used)
 
     async def _finish(self, turn: Turn, result: ResultMessage | None, trouble: str = "") -> None:
-        """Say how the turn ended. Called once for each turn, whoever finds out first."""
+        """Say how the turn ended, and make a version of it. Called once for each turn, whoever finds out
+        first.
+        """
         if turn.over:
             return
         turn.over = True
-        reason = _reason(turn, result)
+        reason = turn.reason(result)
         if result is not None and (event := frames.event(result)) is not None:
             await self._put(event)
         if reason == "error":
             code = "agent_failed" if trouble else "model_failed"
-            await self._put(events.Error(message=trouble or _trouble(result), code=code))
-        await self._put(await self._completed(turn, reason, result))
+            await self._put(events.Error(message=trouble or turns.trouble(result), code=code))
+        framework, artifacts = await asyncio.to_thread(self._made)
+        usage = result.usage if result else None
+        more = {"usage": usage, "framework": framework, "artifacts": artifacts}
+        await self._put(self._completed(reason, turn.seq).model_copy(update=more))
         self._remember(turn, result)
-        self._turn = None
-        if not self._waiting:
+        if not self._asked():
             self._tell("idle")
+        await self._keeper.turned(turn.message_id, turn.text, self._claude.session_id)
+        self._turn = None
         turn.done.set()
         self._news.set()
 
-    async def _completed(
-        self, turn: Turn, reason: Reason, result: ResultMessage | None
-    ) -> events.TurnComplete:
-        framework, artifacts = await asyncio.to_thread(self._made)
+    def _completed(self, reason: turns.Reason, seq: int) -> events.TurnComplete:
+        session_id = self._claude.session_id
         return events.TurnComplete(
-            reason=reason,
-            inbox_seq=turn.seq,
-            pending=len(self._waiting),
-            claude_session_id=self._claude.session_id,
-            usage=result.usage if result else None,
-            framework=framework,
-            artifacts=artifacts,
+            reason=reason, inbox_seq=seq, pending=self._asked(), claude_session_id=session_id
         )
 
     def _made(self) -> tuple[str | None, list[events.Artifact]]:
-        return project.framework(self._paths.root, self._folder), self._artifacts.listed()
+        return project.framework(self._desk.paths.root, self._folder), self._artifacts.listed()
 
     def _remember(self, turn: Turn, result: ResultMessage | None) -> None:
         if turn.message_id is not None:
             self._history.append(events.HistoryMessage(role="user", content=turn.text))
         if result is not None and result.result and not result.is_error:
             self._history.append(events.HistoryMessage(role="assistant", content=result.result))
-
-
-def _reason(turn: Turn, result: ResultMessage | None) -> Reason:
-    if turn.cut:
-        return "interrupted"
-    if result is None:
-        return "error"
-    if result.subtype == "error_max_turns":
-        return "max_turns"
-    return "error" if result.is_error else "completed"
-
-
-def _trouble(result: ResultMessage | None) -> str:
-    said = result and (result.result or "; ".join(result.errors or []))
-    return f"The agent could not go on: {said or 'no reason was given'}"

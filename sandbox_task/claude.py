@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-import os
-import signal
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, Message
 
+from sandbox_task import processes
+
 log = logging.getLogger(__name__)
+_PARTING = 2.0
+"""Seconds that the program has to end by itself."""
 
 
 class AgentLost(Exception):
@@ -76,7 +77,8 @@ class Claude:
         finally:
             self._client = None
         await self._heard(None)
-        await client.disconnect()
+        with suppress(Exception):  # `end` may be parting from it too, and two do not go together
+            await client.disconnect()
 
     async def ask(self, text: str, uuid: str) -> None:
         """Send a prompt; the result that answers it carries `uuid`. Raises AgentLost."""
@@ -99,23 +101,16 @@ class Claude:
                 await self._client.interrupt()
 
     def kill(self) -> None:
-        """End the program and all that it started, at once."""
-        for pid in descendants(os.getpid()):
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        """End the program and what it runs, at once; servers that it left to themselves stay."""
+        processes.end_agent()
 
-
-def descendants(root: int, proc: Path = Path("/proc")) -> list[int]:
-    """The processes below `root`, parents first, as far as they have not been handed to another parent."""
-    children: dict[int, list[int]] = {}
-    for folder in proc.iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError, ValueError, IndexError):
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(folder.name))
-    found, left = [], [root]
-    while left:
-        below = children.get(left.pop(), [])
-        found += below
-        left += below
-    return found
+    async def end(self) -> None:
+        """End the program, at best by itself, as it writes down then what the conversation has cost."""
+        client, reader = self._client, self._reader
+        if client is not None:
+            with suppress(Exception):
+                async with asyncio.timeout(_PARTING):
+                    await client.disconnect()
+            self.kill()
+        if reader is not None:
+            await asyncio.wait([reader], timeout=_PARTING)

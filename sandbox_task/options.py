@@ -15,6 +15,8 @@ from sandbox_task.surroundings import Surroundings
 
 _BUFFER = 32 * 1024 * 1024
 _HISTORY = 60_000
+_FOR_EVER = 36_500
+"""Days for which the agent keeps a conversation, as a session may sleep for longer than the usual 30."""
 
 
 def environment(assign: Assign, around: Surroundings, paths: Paths) -> dict[str, str]:
@@ -58,7 +60,7 @@ def options(
         # give an agent without Bash a way to run commands.
         setting_sources=["project"],
         add_dirs=[paths.agent],
-        settings=json.dumps({"disableAllHooks": True}),
+        settings=json.dumps({"disableAllHooks": True, "cleanupPeriodDays": _FOR_EVER}),
         mcp_servers=cast(dict[str, Any], assign.mcp_servers),
         strict_mcp_config=True,
         max_turns=assign.max_turns,

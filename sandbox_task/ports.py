@@ -22,9 +22,17 @@ _REACHED = {
 }
 
 
-def listening(tables: tuple[Path, ...] = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))) -> set[int]:
+_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+
+def listening(tables: tuple[Path, ...] = _TABLES) -> set[int]:
     """The TCP ports with a listener that 127.0.0.1 or ::1 leads to."""
-    found = set()
+    return set(sockets(tables).values())
+
+
+def sockets(tables: tuple[Path, ...] = _TABLES) -> dict[str, int]:
+    """The same ports by the listening sockets' inodes (decimal)."""
+    found = {}
     for table in tables:
         try:
             lines = table.read_text().splitlines()[1:]
@@ -34,7 +42,7 @@ def listening(tables: tuple[Path, ...] = (Path("/proc/net/tcp"), Path("/proc/net
             fields = line.split()
             address, _, port = fields[1].partition(":")
             if fields[3] == _LISTEN and address in _REACHED:
-                found.add(int(port, 16))
+                found[fields[9]] = int(port, 16)
     return found
 
 

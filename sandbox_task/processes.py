@@ -3,28 +3,18 @@
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 20
-_spared: set[int] = set()
+_AGENT = "/claude_agent_sdk/"
 
 
 def adopt() -> None:
     """Make orphans below this process its children, so that nothing slips away by parting from its parent."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-@contextmanager
-def spared(pid: int) -> Iterator[None]:
-    """Meanwhile `end_all` leaves this child, which is at work for the worker itself, and all below it."""
-    _spared.add(pid)
-    try:
-        yield
-    finally:
-        _spared.discard(pid)
 
 
 def parents(proc: Path = Path("/proc")) -> dict[int, tuple[int, str]]:
@@ -38,31 +28,51 @@ def parents(proc: Path = Path("/proc")) -> dict[int, tuple[int, str]]:
     return found
 
 
-def descendants(root: int, proc: Path = Path("/proc")) -> list[int]:
-    """The living processes below `root`, parents first, but for those that are spared."""
+def descendants(*roots: int) -> list[int]:
+    """The living processes below these, parents first."""
     children: dict[int, list[int]] = {}
-    dead = set()
-    for pid, (parent, state) in parents(proc).items():
+    known = parents()
+    for pid, (parent, _) in known.items():
         children.setdefault(parent, []).append(pid)
-        if state == "Z":
-            dead.add(pid)
-    found, left = [], [root]
+    found, left = [], list(roots)
     while left:
-        below = [pid for pid in children.get(left.pop(), []) if pid not in _spared]
+        below = children.get(left.pop(), [])
         found += below
         left += below
-    return [pid for pid in found if pid not in dead]
+    return [pid for pid in found if known[pid][1] != "Z"]
 
 
-def end_all() -> None:
-    """End all processes below this one, at once: again and again, as they may be about to start others."""
+def is_agent(pid: int) -> bool:
+    """Whether this is the agent's own program."""
+    try:
+        return _AGENT in os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115
+    except OSError:
+        return False
+
+
+def end_agent() -> None:
+    """End the agent's program and all below it, at once. What it left to itself before stays."""
+    own = os.getpid()
+    agents = [pid for pid, (parent, _) in parents().items() if parent == own and is_agent(pid)]
+    _kill([*agents, *descendants(*agents)])
+
+
+def end_all() -> bool:
+    """End all processes below this one, at once: again and again, as they may be about to start others. False
+    if some are there still.
+    """
     for _ in range(_ROUNDS):
         found = descendants(os.getpid())
-        for pid in found:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
         if not found:
-            return
+            return True
+        _kill(found)
+    return False
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Reaper:

@@ -3,7 +3,6 @@
 import errno
 import os
 import secrets
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -74,7 +73,7 @@ class Checkout:
             removal.remove(self._at, name)
             os.rename(draft, name, src_dir_fd=self._at.fd, dst_dir_fd=self._at.fd)
 
-    def _stand(self, names: Sequence[str]) -> None:
+    def _stand(self, names: list[str]) -> None:
         """Go to a folder that is made if need be; something else that is in the way goes."""
         while True:
             try:

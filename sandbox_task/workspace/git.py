@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from sandbox_task import processes
-
 _SECONDS = 120.0
 """How long git may take for one thing."""
 _CONFIG = {
@@ -77,8 +75,7 @@ class Git:
             watchdog.daemon = True
             watchdog.start()
             try:
-                with processes.spared(process.pid):
-                    yield Running(words[0], process)
+                yield Running(words[0], process)
             except BrokenPipeError:
                 raise GitFailed(f"git {words[0]} ended too early") from None
             finally:

@@ -61,9 +61,9 @@ class State:
 
     def _files(self, at: Descent) -> Iterator[tuple[str, os.stat_result]]:
         """The name and stat of each versioned file, while `at` stands in its folder."""
-        pending: list[tuple[tuple[str, ...], Place]] = [
-            (tuple(CONVERSATION.split("/")), rules.place(CONVERSATION)),
-            ((), rules.ROOT),
+        pending: list[tuple[list[str], Place]] = [
+            (CONVERSATION.split("/"), rules.place(CONVERSATION)),
+            ([], rules.ROOT),
         ]
         while pending:
             names, place = pending.pop()
@@ -79,7 +79,7 @@ class State:
                 if below.cover != "versioned":
                     continue
                 if is_folder:
-                    pending.append(((*names, name), below))
+                    pending.append(([*names, name], below))
                 else:
                     yield name, about
 

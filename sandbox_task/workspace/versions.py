@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -115,6 +116,16 @@ class Versions:
         except (GitFailed, OSError) as error:
             raise VersionsFailed(f"The versions could not be compared: {error}.") from error
 
+    def present(self) -> str | None:
+        """The commit that the workspace began with, as far as is known."""
+        return self._named(_NOW) if self._usable() and (self._root / FOLDER).is_dir() else None
+
+    def tidy(self) -> None:
+        """Pack what has become many small files. Not while an archive is made: it might miss some."""
+        if self._usable() and (self._root / FOLDER).is_dir():
+            with self._lock, suppress(GitFailed, OSError):
+                self._git.run("gc", "--auto", "--quiet")
+
     def forget(self) -> None:
         """Forget all versions and the agent's conversations. Raises OSError."""
         with self._lock, Descent(self._root) as at:
@@ -154,7 +165,6 @@ class Versions:
                 command.given.write(line)
             commit = command.finish().decode().strip()
         self._base = commit, now
-        self._git.run("gc", "--auto", "--quiet")
         return commit
 
     def _opened(self) -> tuple[tuple[str, dict[str, Entry]] | None, str | None]:

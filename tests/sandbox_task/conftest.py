@@ -68,7 +68,7 @@ class Sandbox:
         self.process.stdin.write(json.dumps({"token": TOKEN}).encode() + b"\n")
         await self.process.stdin.drain()
 
-    async def assign(self, prompt: str, **fields: Any) -> None:
+    async def assign(self, prompt: str | None, **fields: Any) -> None:
         """Give the worker its work."""
         given: dict[str, Any] = {
             "session_id": "session_1", "message_id": "msg_1", "prompt": prompt, "door_key": KEY,

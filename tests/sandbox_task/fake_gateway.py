@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from opensessions.events import EventBatch, InboxItem
 from tests.sandbox_task import model
+from tests.sandbox_task.fake_archives import FakeArchives
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 DEADLINE = 30.0
@@ -36,6 +37,7 @@ class FakeGateway:
         self.inbox_connections = 0
         self.cut_inbox = False
         self.hold_answers = 0.0
+        self.archives = FakeArchives()
         self._news = asyncio.Condition()
 
     async def say(self, item: InboxItem) -> int:
@@ -83,6 +85,11 @@ class FakeGateway:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         if scope["path"] == "/sandbox/v1/events":
             await self._store(body, send)
+        elif scope["path"].startswith("/sandbox/v1/archives/"):
+            async with self._news:
+                status, answer = self.archives.answer(scope["method"], scope["path"], body)
+                self._news.notify_all()
+            await _reply(send, status, answer)
         else:
             await self._model(scope, headers, body, send)
 

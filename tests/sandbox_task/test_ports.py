@@ -76,7 +76,7 @@ def test_a_port_that_the_system_picked_is_nobodys_to_visit(tmp_path: Path) -> No
 def test_only_what_the_loopback_leads_to_counts(tmp_path: Path) -> None:
     table = tmp_path / "tcp"
     lines = [
-        f"   {n}: {local} 00000000:0000 {state} 00000000:00000000"
+        f"   {n}: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 {n} 1"
         for n, (local, state) in enumerate(
             [
                 ("00000000:0BB8", "0A"),
