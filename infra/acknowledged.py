@@ -12,6 +12,7 @@ _OWN_KEYS = "API keys are ours, kept as hashes in the table; the API function an
 _FRAMEWORK = "CDK's own function, which waits for the images; it may call our two functions in any version."
 _BUILD_LOG = "Builds write to a log group that is named after the project."
 _BOUND = "Tasks have random ids; the statement is bound to this cluster."
+_NAMED = "Objects are named after sessions and templates."
 _TRIAL = "One name to try the product with; who has a domain serves previews without it."
 _MODELS = "Any model of the provider, in whatever region its inference profile spreads over."
 _PYTHON = "The locked wheels are tested for this Python; Lambda supports it until 2029."
@@ -35,7 +36,8 @@ ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
     },
     "Functions": {
         "IAM5[Resource::*]": "X-Ray and ListTasks take no resource; the latter is bound to this cluster.",
-        "IAM5[Resource::<{Bucket/Bucket}.Arn>/sessions/*]": "Objects are named after sessions.",
+        "IAM5[Resource::<{Bucket/Bucket}.Arn>/sessions/*]": _NAMED,
+        "IAM5[Resource::<{Bucket/Bucket}.Arn>/templates/*]": _NAMED,
         "IAM5[Resource::{arn}:ecs:{here}:task-definition/{family}:*]": "Any revision of the one definition.",
         "IAM5[Resource::{arn}:ecs:{here}:task/<{Cluster}>/*]": _BOUND,
         "L1": _PYTHON,
@@ -44,6 +46,8 @@ ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
         "ECS2": "Nothing in its environment is secret: secrets are read at run time, by name.",
         "ELB2": _SECRET_PATHS,
         "IAM5[Resource::*]": "ECR's GetAuthorizationToken takes no resource.",
+        "IAM5[Resource::<{Bucket/Bucket}.Arn>/sessions/*]": _NAMED,
+        "IAM5[Resource::<{Bucket/Bucket}.Arn>/templates/*]": _NAMED,
         "IAM5[Resource::{arn}:bedrock:*::foundation-model/anthropic.*]": _MODELS,
         "IAM5[Resource::{arn}:bedrock:{here}:inference-profile/*]": _MODELS,
         "IAM5[Resource::{arn}:ecs:{here}:task/<{Cluster}>/*]": _BOUND,

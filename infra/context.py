@@ -24,10 +24,10 @@ class Context:
     CloudFront name, for one tenant; off. `size` small: one gateway task, sandboxes in one zone; standard:
     two. `images` build: by CodeBuild in the account; asset: by the operator's Docker; else a URI, see
     `Images`. `table_name`: a table that was restored from a backup, instead of a new one. `retention_days`:
-    objects of older sessions go; None keeps them. `egress_allow`: hosts by commas; None is any public host.
-    `models`: those that sandboxes may ask for, by commas; None is any. `query_key`: whether event streams
-    take the API key from `?api_key=`, as browsers' EventSource needs; it ends up in logs of proxies.
-    `bundle` host: functions for this machine, for the rehearsal.
+    how long a session that has ended is kept; None: for ever. `egress_allow`: hosts by commas; None is any
+    public host. `models`: those that sandboxes may ask for, by commas; None is any. `query_key`: whether
+    event streams take the API key from `?api_key=`, as browsers' EventSource needs; it ends up in logs of
+    proxies. `bundle` host: functions for this machine, for the rehearsal.
     """
 
     stack: str

@@ -11,10 +11,12 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import bundle
-from infra.bucket import Bucket
+from infra.bucket import DELETE, SESSIONS, Bucket
+from infra.bucket import READ as READ_OBJECTS
+from infra.bucket import WRITE as WRITE_OBJECTS
 from infra.logs import month_of_logs
 from infra.sandbox import Sandbox, allow_stopping
-from infra.table import READ, WRITE, Table
+from infra.table import PURGE, READ, WRITE, Table
 
 SECONDS = {"api": 29, "callback": 15, "task_state": 60, "sweep": 55}
 TRACED = ("api", "task_state")
@@ -22,7 +24,9 @@ TRACED = ("api", "task_state")
 
 
 class Functions(Construct):
-    """What each may do is what it needs: `callback`, which strangers' words reach, can launch nothing."""
+    """What each may do is what it needs: `callback`, which strangers' words reach, can launch nothing; it can
+    ask `task_state` to, which decides for itself.
+    """
 
     def __init__(
         self,
@@ -33,16 +37,18 @@ class Functions(Construct):
         bucket: Bucket,
         storage: dict[str, str],
         placing: dict[str, str],
+        retention_days: int | None,
         host_bundle: bool,
     ) -> None:
         super().__init__(scope, "Functions")
         code = bundle.code(host_bundle)
         self.tasks = self._queue()
-        placing = {**placing, "TASKS_QUEUE_URL": self.tasks.queue_url}
-        self.api = self._function("api", code, {**storage, **placing})
+        storage = {**storage, "TASKS_QUEUE_URL": self.tasks.queue_url}
+        supervising = {**storage, **placing, "RETENTION_DAYS": str(retention_days or 0)}
+        self.api = self._function("api", code, supervising)
         self.callback = self._function("callback", code, storage)
-        self.task_state = self._function("task_state", code, {**storage, **placing})
-        self.sweep = self._function("sweep", code, {**storage, **placing})
+        self.task_state = self._function("task_state", code, supervising)
+        self.sweep = self._function("sweep", code, supervising)
         self._let_store(table, bucket)
         self._let_run(cluster, sandbox)
         self._listen(cluster)
@@ -59,13 +65,19 @@ class Functions(Construct):
         table.grant(self.api, "dynamodb:BatchGetItem")
         for lister in (self.api, self.sweep):
             table.grant_listing(lister)
-        objects = bucket.bucket.arn_for_objects("sessions/*")
-        self.callback.add_to_role_policy(iam.PolicyStatement(actions=["s3:PutObject"], resources=[objects]))
+        for keeper in (self.api, self.callback):
+            bucket.grant(keeper, READ_OBJECTS, WRITE_OBJECTS, DELETE)
+            bucket.grant_listing(keeper)
+        bucket.grant(self.sweep, DELETE, beneath=(SESSIONS,))
+        bucket.grant_listing(self.sweep)
+        for purger in (self.api, self.sweep):
+            table.grant(purger, PURGE)
 
     def _let_run(self, cluster: ecs.Cluster, sandbox: Sandbox) -> None:
         for launcher in (self.api, self.task_state):
             sandbox.allow_launching(launcher, cluster)
-            launcher.add_to_role_policy(
+        for waker in (self.api, self.callback, self.task_state, self.sweep):
+            waker.add_to_role_policy(
                 iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.tasks.queue_arn])
             )
         for stopper in (self.api, self.task_state):

@@ -7,6 +7,8 @@ from constructs import Construct
 from infra.acknowledged import acknowledge
 from infra.alarms import Alarms
 from infra.api import Api
+from infra.bucket import READ as READ_OBJECTS
+from infra.bucket import WRITE as WRITE_OBJECTS
 from infra.bucket import Bucket
 from infra.context import Context
 from infra.dashboard import Dashboard
@@ -27,7 +29,7 @@ class Opensessions(cdk.Stack):
         super().__init__(
             scope, context.stack, description="opensessions: sessions of coding agents, with previews"
         )
-        table, bucket = Table(self, context.table_name), Bucket(self, context.retention_days)
+        table, bucket = Table(self, context.table_name), Bucket(self)
         secrets, images = Secrets(self, context.model), Images(self, context.images, context.isolated)
         network = Network(self, context)
         cluster = ecs.Cluster(
@@ -49,7 +51,15 @@ class Opensessions(cdk.Stack):
             "SANDBOX_PUBLIC_IP": "DISABLED" if context.isolated else "ENABLED",
         }
         functions = Functions(
-            self, cluster, sandbox, table, bucket, storage, placing, context.bundle == "host"
+            self,
+            cluster,
+            sandbox,
+            table,
+            bucket,
+            storage,
+            placing,
+            context.retention_days,
+            context.bundle == "host",
         )
         api = Api(self, context, functions.api, network, gateway, edge)
         gateway.tell(
@@ -58,6 +68,7 @@ class Opensessions(cdk.Stack):
             API_NAMES=",".join([*api.names, gateway.balancer.load_balancer_dns_name]),
         )
         table.grant(gateway.definition.task_role, *READ)
+        bucket.grant(gateway.definition.task_role, READ_OBJECTS, WRITE_OBJECTS)
         gateway.allow("lambda:InvokeFunction", functions.callback.function_arn)
         alarms = Alarms(self, functions, context.alarm_email, context.daily_cost_usd)
         Dashboard(self, api, functions, gateway, alarms)

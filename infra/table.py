@@ -7,8 +7,9 @@ from constructs import Construct
 
 from opensessions.aws import table
 
-WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem")
-"""Nothing is deleted but by DynamoDB itself, when its time is over, and by the operator."""
+WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
+"""A commit that is refused takes back the bodies that it put before."""
+PURGE = "dynamodb:BatchWriteItem"
 READ = ("dynamodb:GetItem", "dynamodb:Query")
 
 

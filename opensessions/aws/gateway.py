@@ -35,7 +35,7 @@ INBOX_POLL_SECONDS = 1.0
 
 def gateway(settings: GatewaySettings) -> Gateway:
     """Make it inside the running loop. Reads the master key; raises what botocore raises when it may not."""
-    sessions, blobs = store(), S3Blobs(client("s3", QUICK), settings.storage.bucket)
+    sessions, blobs = store(), S3Blobs(client("s3", QUICK), settings.storage.bucket, lists=False)
     doors = Doors(sessions.find, settings.door_port)
     behind = Behind(
         find=doors.find,

@@ -22,7 +22,8 @@ _LONGEST_KEY = 1024
 _AT_ONCE = 16
 _PAGE = 1000
 """Of a listing and of a deletion: the most that S3 takes."""
-_MISSING = ("NoSuchKey", "404")
+_MISSING = frozenset({"NoSuchKey", "404"})
+_FORBIDDEN = frozenset({"AccessDenied", "403"})
 _SHOWN_NOWHERE = {
     "ResponseContentType": "application/octet-stream",
     "ResponseContentDisposition": "attachment",
@@ -36,10 +37,13 @@ class S3Blobs:
 
     Whoever uses an `upload_url` has to send the SHA-256, in base64, as `x-amz-checksum-sha256`: S3 takes it
     from nowhere else. What a `download_url` leads to is saved by a browser and never shown.
+
+    `lists` False is for a role that may not list: S3 tells it of what is not there that it is forbidden.
     """
 
-    def __init__(self, client: "S3Client", bucket: str) -> None:
+    def __init__(self, client: "S3Client", bucket: str, *, lists: bool = True) -> None:
         self._client, self._bucket = client, bucket
+        self._missing = _MISSING if lists else _MISSING | _FORBIDDEN
 
     def put(self, key: str, data: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=_checked(key), Body=data)
@@ -48,7 +52,7 @@ class S3Blobs:
         try:
             return self._client.get_object(Bucket=self._bucket, Key=_checked(key))["Body"].read()
         except ClientError as error:
-            if _missing(error):
+            if self._is_missing(error):
                 return None
             raise
 
@@ -56,7 +60,7 @@ class S3Blobs:
         try:
             return self._client.head_object(Bucket=self._bucket, Key=_checked(key))["ContentLength"]
         except ClientError as error:
-            if _missing(error):
+            if self._is_missing(error):
                 return None
             raise
 
@@ -83,7 +87,7 @@ class S3Blobs:
                 Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": key}
             )
         except ClientError as error:
-            if not _missing(error):
+            if not self._is_missing(error):
                 raise
 
     def delete(self, prefix: str) -> None:
@@ -121,14 +125,13 @@ class S3Blobs:
         of = {"Bucket": self._bucket, "Key": _checked(key), **parameters}
         return self._client.generate_presigned_url(operation, Params=of, ExpiresIn=ADDRESS_SECONDS)
 
+    def _is_missing(self, error: ClientError) -> bool:
+        return error.response["Error"]["Code"] in self._missing
+
     def _pages(self, prefix: str, **options: Any) -> Iterator[Any]:
         listing = self._client.get_paginator("list_objects_v2")
         options["PaginationConfig"] = {"PageSize": _PAGE}
         return iter(listing.paginate(Bucket=self._bucket, Prefix=prefix, **options))
-
-
-def _missing(error: ClientError) -> bool:
-    return error.response["Error"]["Code"] in _MISSING
 
 
 def _checked(key: str) -> str:

@@ -148,6 +148,22 @@ def test_a_copy_leaves_out_what_is_deleted_meanwhile(client: Any, blobs: S3Blobs
     assert blobs.names("s/y") == ["0", "2"]
 
 
+def test_who_may_not_list_is_told_that_what_is_missing_is_forbidden() -> None:
+    class Forbidden:
+        def get_object(self, **_: Any) -> Any:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": ""}}, "GetObject")
+
+        def head_object(self, **_: Any) -> Any:
+            raise ClientError({"Error": {"Code": "403", "Message": ""}}, "HeadObject")
+
+    client: Any = Forbidden()
+    blind = S3Blobs(client, "blobs", lists=False)
+    assert blind.get("a") is None and blind.size("a") is None
+    for read in (S3Blobs(client, "blobs").get, S3Blobs(client, "blobs").size):
+        with pytest.raises(ClientError):
+            read("a")
+
+
 def test_a_key_has_a_length(blobs: S3Blobs) -> None:
     with pytest.raises(ValueError):
         blobs.get("a" * 1025)

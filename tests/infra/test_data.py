@@ -45,13 +45,19 @@ def test_the_bucket_is_private_and_forgets_what_was_replaced() -> None:
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     [rule] = bucket["LifecycleConfiguration"]["Rules"]
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
-    assert "ExpirationInDays" not in rule
 
 
-def test_objects_go_after_the_retention_that_was_chosen() -> None:
-    [bucket] = properties(template(retention_days=90), "AWS::S3::Bucket")
-    [rule] = bucket["LifecycleConfiguration"]["Rules"]
-    assert rule["ExpirationInDays"] == 90
+@pytest.mark.parametrize("days", [None, 90])
+def test_objects_go_with_their_session_and_not_by_their_age(days: int | None) -> None:
+    """A template and what a sleeping session comes back from may be old."""
+    made = template(**({"retention_days": days} if days else {}))
+    [bucket] = properties(made, "AWS::S3::Bucket")
+    assert not [rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
+    told = [
+        f["Environment"]["Variables"] for f in properties(made, "AWS::Lambda::Function") if "Environment" in f
+    ]
+    kept = [variables["RETENTION_DAYS"] for variables in told if "RETENTION_DAYS" in variables]
+    assert kept == [str(days or 0)] * 3
 
 
 def test_logs_are_kept_for_a_month() -> None:

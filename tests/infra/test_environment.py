@@ -38,6 +38,7 @@ def test_a_function_can_read_its_settings(name: str) -> None:
     storage = settings.storage(variables)
     assert storage.table == "<Table>"
     assert storage.preview("sb-1", 5173) == "https://sb-1-p5173.previews.example.net"
+    assert settings.tasks_queue(variables) == "<FunctionsTasks>"
     if name in LAUNCHING:
         assert settings.cluster(variables).task_definition.endswith("opensessionsSandboxTask57DF64AB")
 

@@ -15,14 +15,16 @@ TASKS = "ecs:<Region>:<AccountId>:task/<Cluster>/*"
 DEFINITION = "ecs:<Region>:<AccountId>:task-definition/opensessionsSandboxTask57DF64AB:*"
 
 READ = {"dynamodb:GetItem on <Table>", "dynamodb:Query on <Table>"}
-WRITE = {"dynamodb:PutItem on <Table>", "dynamodb:UpdateItem on <Table>"}
+WRITE = {f"dynamodb:{action} on <Table>" for action in ("PutItem", "UpdateItem", "DeleteItem")}
+PURGE = {"dynamodb:BatchWriteItem on <Table>"}
 LIST = {f"dynamodb:Query on <Table>/index/{index}" for index in ("by_account", "by_user", "due")}
+LIST_OBJECTS = {"s3:ListBucket on <Bucket>", "s3:ListBucketVersions on <Bucket>"}
+SEND = {"sqs:SendMessage on <FunctionsTasks>"}
 TRACE = {"xray:PutTelemetryRecords on *", "xray:PutTraceSegments on *"}
 STOP = {f"ecs:ListTasks on * {IN_CLUSTER}", f"ecs:StopTask on {TASKS} {IN_CLUSTER}"}
 LAUNCH = {
     f"ecs:RunTask on {DEFINITION} {IN_CLUSTER}",
     "iam:PassRole on <SandboxTaskExecutionRole> if iam:PassedToService = ecs-tasks.amazonaws.com",
-    "sqs:SendMessage on <FunctionsTasks>",
 }
 CONSUME = {
     f"sqs:{action} on <FunctionsTasks>"
@@ -46,16 +48,22 @@ def log(group: str) -> set[str]:
     return {f"logs:CreateLogStream on <{group}>", f"logs:PutLogEvents on <{group}>"}
 
 
+def objects(*actions: str, beneath: tuple[str, ...] = ("sessions", "templates")) -> set[str]:
+    return {f"s3:{action} on <Bucket>/{prefix}/*" for action in actions for prefix in beneath}
+
+
+KEEP = LIST_OBJECTS | objects("GetObject", "PutObject", "DeleteObjectVersion")
+
 EXPECTED = {
-    "Functionsapirole": READ | WRITE | LIST | TRACE | STOP | LAUNCH | log("Functionsapilogs")
-    | {"dynamodb:BatchGetItem on <Table>"},
-    "Functionscallbackrole": READ | WRITE | log("Functionscallbacklogs")
-    | {"s3:PutObject on <Bucket>/sessions/*"},
-    "Functionstaskstaterole": READ | WRITE | TRACE | STOP | LAUNCH | CONSUME
+    "Functionsapirole": READ | WRITE | LIST | PURGE | TRACE | STOP | LAUNCH | SEND | KEEP
+    | log("Functionsapilogs") | {"dynamodb:BatchGetItem on <Table>"},
+    "Functionscallbackrole": READ | WRITE | SEND | KEEP | log("Functionscallbacklogs"),
+    "Functionstaskstaterole": READ | WRITE | TRACE | STOP | LAUNCH | SEND | CONSUME
     | log("Functionstaskstatelogs"),
-    "Functionssweeprole": READ | WRITE | LIST | STOP | log("Functionssweeplogs")
-    | {f"ecs:DescribeTasks on {TASKS} {IN_CLUSTER}"},
-    "GatewayTaskTaskRole": READ
+    "Functionssweeprole": READ | WRITE | LIST | PURGE | STOP | SEND | LIST_OBJECTS
+    | objects("DeleteObjectVersion", beneath=("sessions",))
+    | log("Functionssweeplogs") | {f"ecs:DescribeTasks on {TASKS} {IN_CLUSTER}"},
+    "GatewayTaskTaskRole": READ | objects("GetObject", "PutObject")
     | {
         f"ecs:GetTaskProtection on {TASKS} {IN_CLUSTER}",
         f"ecs:UpdateTaskProtection on {TASKS} {IN_CLUSTER}",
@@ -113,8 +121,16 @@ def test_bedrock_is_called_by_the_gateways_role_and_no_model_key_exists() -> Non
 
 
 def test_callback_launches_nothing() -> None:
-    rights = " ".join(grants(template())["Functionscallbackrole"])
-    assert not [word for word in ("ecs:", "iam:", "sqs:", "secretsmanager:") if word in rights]
+    """It says what is to be launched; `task_state` looks whether the session wants it."""
+    rights = grants(template())["Functionscallbackrole"]
+    assert not [right for right in rights - SEND if right.startswith(("ecs:", "iam:", "sqs:", "secrets"))]
+
+
+def test_a_gateway_deletes_and_lists_nothing() -> None:
+    rights = grants(template())["GatewayTaskTaskRole"]
+    assert not [
+        right for right in rights if "Delete" in right or "List" in right or right.endswith("<Bucket>")
+    ]
 
 
 def test_a_restored_table_is_granted_by_its_name() -> None:
