@@ -9,7 +9,6 @@ from opensessions.http import views
 from opensessions.http.bodies import Body
 from opensessions.http.openapi import answers, body, problems
 from opensessions.http.parameters import (
-    LAST_SEQ,
     Account,
     Ask,
     SessionId,
@@ -17,13 +16,13 @@ from opensessions.http.parameters import (
     VersionCount,
     VersionsAfter,
 )
-from opensessions.http.requests import Restoration
+from opensessions.http.requests import LAST_VERSION, Restoration
 from opensessions.http.strict_json import parse
 from opensessions.http.whole import whole
 
 router = APIRouter(redirect_slashes=False)
 
-Number = Annotated[int, Path(ge=1, le=LAST_SEQ, description="The version's number.")]
+Number = Annotated[int, Path(ge=1, le=LAST_VERSION, description="The version's number.")]
 
 
 @router.post("/v1/sessions/{session_id}/hibernate", **answers("Session", 400, 401, 404, 409))

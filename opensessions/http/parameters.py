@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.http.credentials import credentials
-from opensessions.http.requests import LONGEST_ID, printable_id
+from opensessions.http.requests import LAST_VERSION, LONGEST_ID, printable_id
 from opensessions.http.views import SESSION_ID, is_session_id
 from opensessions.models import Status
 from opensessions.service import Service
@@ -72,7 +72,9 @@ Cursor = Annotated[
     Query(pattern=r"^[A-Za-z0-9_=-]{1,1024}$", description="`next_cursor` of the page before."),
 ]
 Purge = Annotated[bool, Query(description="Delete all of it for good, too.")]
-VersionsAfter = Annotated[int, Query(ge=0, le=LAST_SEQ, description="Only versions with a greater number.")]
+VersionsAfter = Annotated[
+    int, Query(ge=0, le=LAST_VERSION, description="Only versions whose `number` is greater.")
+]
 VersionCount = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 After = Annotated[int, Query(ge=0, le=LAST_SEQ, description="Only events whose `seq` is greater.")]
 EventCount = Annotated[int, Query(ge=1, le=500, description="How many at most.")]

@@ -12,6 +12,7 @@ from opensessions.http.fields import Fields, text_of
 from opensessions.http.views import SessionId, TemplateId
 
 LONGEST_ID = 256
+LAST_VERSION = 10**12 - 1
 
 
 def printable_id(value: str) -> str:
@@ -73,7 +74,7 @@ class Origin(Fields):
     """
 
     session: SessionId | None = None
-    version: int | None = Field(None, ge=1, examples=[1])
+    version: int | None = Field(None, ge=1, le=LAST_VERSION, examples=[1])
     template: TemplateId | None = None
 
     @model_validator(mode="after")
@@ -140,7 +141,7 @@ class NewMessage(Fields):
 class Restoration(Fields):
     """Which version to go back to."""
 
-    version: int = Field(ge=1, le=10**12, description="The version's number.", examples=[1])
+    version: int = Field(ge=1, le=LAST_VERSION, description="The version's number.", examples=[1])
     user_id: UserId | None = Field(None, description="When given, it must be the session's.")
 
 

@@ -2,7 +2,7 @@ import re
 import statistics
 import time
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -20,7 +20,7 @@ PROMPT = "Build a todo app with Next.js and Tailwind"
 GOOD: dict[str, Any] = {"prompt": PROMPT, "user_id": "u1"}
 FIELDS = [
     "id", "status", "sandboxId", "previewUrl", "project", "messages", "events", "userId", "createdAt",
-    "updatedAt", "sandboxStatus", "usage", "limits", "metadata", "lastSeq",
+    "updatedAt", "sandboxStatus", "usage", "limits", "metadata", "lastSeq", "version",
 ]  # fmt: skip
 
 
@@ -49,7 +49,8 @@ def test_create_answers_with_the_whole_session(client: TestClient) -> None:
     assert first["id"].startswith("evt_")
     assert (first["type"], first["level"]) == ("session_started", "info")
     assert first["message"] == "Bootstrapping sandbox..."
-    assert (session["usage"], session["limits"], session["metadata"]) == (None, {}, {"plan": "pro"})
+    assert (session["usage"], session["metadata"], session["version"]) == (None, {"plan": "pro"}, 0)
+    assert session["limits"] == {"idleSeconds": 600, "workspaceBytes": 2_000_000_000}
     assert session["lastSeq"] == len(session["events"])
     assert client.get(f"{SESSIONS}/{session['id']}").json() == session
 
@@ -94,6 +95,11 @@ def test_o23_a_key_in_the_url_is_not_taken(here: World, keyless: TestClient, dum
         ("POST", f"{one}/messages", message),
         ("POST", f"{one}/interrupt", None),
         ("GET", f"{one}/events/page", None),
+        ("POST", f"{one}/hibernate", None),
+        ("GET", f"{one}/versions", None),
+        ("POST", f"{one}/restore", {"version": 1}),
+        ("GET", "/v1/templates", None),
+        ("POST", "/v1/templates", {"session": session.id, "name": "x"}),
     ]:
         assert keyless.request(method, f"{url}?api_key={key}", json=body).status_code == 401
     assert dump() == before
@@ -116,6 +122,11 @@ CALLS = [
     ("POST", "/messages", {"message": "x", "user_id": "u1"}),
     ("POST", "/interrupt", None),
     ("GET", "/events/page", None),
+    ("POST", "/hibernate", None),
+    ("GET", "/versions", None),
+    ("GET", "/versions/1/diff", None),
+    ("POST", "/restore", {"version": 1}),
+    ("DELETE", "?purge=true", None),
 ]
 
 
@@ -149,7 +160,9 @@ def test_another_user_sees_the_same(client: TestClient, method: str, rest: str, 
     if body:
         response = client.request(method, mine, json={**body, "user_id": "u2"})
     else:
-        response = client.request(method, f"{mine}?user_id=u2")
+        response = client.request(
+            method, mine, params={"user_id": "u2"} | dict(parse_qsl(urlsplit(rest).query))
+        )
     assert response.status_code == 404
     assert response.json()["error"]["message"] == "Session not found"
 

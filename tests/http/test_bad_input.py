@@ -22,6 +22,16 @@ def server(**parts: Any) -> dict[str, Any]:
     return config(mcp_servers={"one": parts})
 
 
+def limits(**parts: Any) -> dict[str, Any]:
+    return {**GOOD, "limits": parts}
+
+
+def origin(**parts: Any) -> dict[str, Any]:
+    return {**GOOD, "from": parts}
+
+
+SOME, PREPARED = f"session_{'0' * 32}", f"tpl_{'0' * 32}"
+
 BODIES: list[tuple[str, Any, int, str | None]] = [
     ("no prompt", {"user_id": "u1"}, 400, "prompt"),
     ("null prompt", {**GOOD, "prompt": None}, 400, "prompt"),
@@ -39,7 +49,31 @@ BODIES: list[tuple[str, Any, int, str | None]] = [
     ("long user_email", {**GOOD, "user_email": "e" * 321}, 400, "user_email"),
     ("user_name of the wrong type", {**GOOD, "user_name": {}}, 400, "user_name"),
     ("unknown field", {**GOOD, "promt": "x"}, 400, "promt"),
-    ("limits, which are not built", {**GOOD, "limits": {}}, 400, "limits"),
+    ("limits a list", {**GOOD, "limits": []}, 400, "limits"),
+    ("unknown limit", limits(idle_minutes=1), 400, "limits.idle_minutes"),
+    ("idle for too short", limits(idle_seconds=59), 400, "limits.idle_seconds"),
+    ("idle for too long", limits(idleSeconds=86_401), 400, "limits.idle_seconds"),
+    ("idle for half a second", limits(idle_seconds=60.5), 400, "limits.idle_seconds"),
+    ("idle for true", limits(idle_seconds=True), 400, "limits.idle_seconds"),
+    ("idle as text", limits(idle_seconds="600"), 400, "limits.idle_seconds"),
+    ("always awake, misspelt", limits(idle_seconds="Never"), 400, "limits.idle_seconds"),
+    ("a workspace too small", limits(workspace_bytes=999_999), 400, "limits.workspace_bytes"),
+    ("a workspace too large", limits(workspaceBytes=10**10 + 1), 400, "limits.workspace_bytes"),
+    ("a workspace as text", limits(workspace_bytes="2 GB"), 400, "limits.workspace_bytes"),
+    ("from a name", {**GOOD, "from": "session"}, 400, "from"),
+    ("from nothing", origin(), 400, "from"),
+    ("from version 1 of nothing", origin(version=1), 400, "from"),
+    ("from both", origin(session=SOME, template=PREPARED), 400, "from"),
+    ("from a template's version", origin(template=PREPARED, version=1), 400, "from"),
+    ("from what is no session", origin(session=PREPARED), 400, "from.session"),
+    ("from what is no template", origin(template=SOME), 400, "from.template"),
+    ("from a session's folder", origin(session=f"{SOME}/.."), 400, "from.session"),
+    ("from version 0", origin(session=SOME, version=0), 400, "from.version"),
+    ("from version true", origin(session=SOME, version=True), 400, "from.version"),
+    ("from a version as text", origin(session=SOME, version="1"), 400, "from.version"),
+    ("from an endless version", origin(session=SOME, version=10**18), 400, "from.version"),
+    ("unknown field of from", origin(session=SOME, turn=1), 400, "from.turn"),
+    ("origin by its inner name", {**GOOD, "origin": {"session": SOME}}, 400, "origin"),
     ("unknown field inside", config(tools=[]), 400, "agent_config.tools"),
     ("agent_config a list", {**GOOD, "agent_config": []}, 400, "agent_config"),
     ("metadata a list", {**GOOD, "metadata": []}, 400, "metadata"),
@@ -67,6 +101,9 @@ BODIES: list[tuple[str, Any, int, str | None]] = [
     ("half a turn", config(max_turns=1.5), 400, "agent_config.max_turns"),
     ("true turns", config(max_turns=True), 400, "agent_config.max_turns"),
     ("turns as text", config(max_turns="5"), 400, "agent_config.max_turns"),
+    ("blank start_command", config(start_command=" "), 400, "agent_config.start_command"),
+    ("start_command a list", config(startCommand=["npm"]), 400, "agent_config.start_command"),
+    ("start_command too long", config(start_command="x" * 4097), 413, "agent_config.start_command"),
     ("allowed_hosts a string", config(allowed_hosts="a.com"), 400, "agent_config.allowed_hosts"),
     ("a URL as host", config(allowed_hosts=["https://a.com"]), 400, "agent_config.allowed_hosts"),
     ("a port in a host", config(allowed_hosts=["a.com:443"]), 400, "agent_config.allowed_hosts"),
@@ -241,7 +278,71 @@ MESSAGES: list[tuple[Any, int, str]] = [
 
 @pytest.mark.parametrize(("body", "status", "field"), MESSAGES)
 def test_messages_refuse(client: TestClient, body: Any, status: int, field: str) -> None:
-    refused(client.post(f"{SESSIONS}/session_{'0' * 32}/messages", json=body), status, field)
+    refused(client.post(f"{SESSIONS}/{SOME}/messages", json=body), status, field)
+
+
+RESTORATIONS: list[tuple[Any, str]] = [
+    ({}, "version"),
+    ({"version": None}, "version"),
+    ({"version": 0}, "version"),
+    ({"version": -1}, "version"),
+    ({"version": 10**12}, "version"),
+    ({"version": 1.5}, "version"),
+    ({"version": "1"}, "version"),
+    ({"version": True}, "version"),
+    ({"version": 1, "number": 1}, "number"),
+    ({"version": 1, "user_id": ""}, "user_id"),
+    ({"version": 1, "userId": 7}, "user_id"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), RESTORATIONS)
+def test_restorations_refuse(client: TestClient, body: Any, field: str) -> None:
+    refused(client.post(f"{SESSIONS}/{SOME}/restore", json=body), 400, field)
+
+
+TEMPLATES: list[tuple[Any, str]] = [
+    ({"name": "x"}, "session"),
+    ({"session": SOME}, "name"),
+    ({"session": "session_1", "name": "x"}, "session"),
+    ({"session": PREPARED, "name": "x"}, "session"),
+    ({"session": SOME, "name": ""}, "name"),
+    ({"session": SOME, "name": " "}, "name"),
+    ({"session": SOME, "name": "n" * 129}, "name"),
+    ({"session": SOME, "name": 1}, "name"),
+    ({"session": SOME, "name": "x", "version": 1}, "version"),
+    ({"session": SOME, "name": "x", "user_id": " "}, "user_id"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), TEMPLATES)
+def test_templates_refuse(client: TestClient, body: Any, field: str) -> None:
+    refused(client.post("/v1/templates", json=body), 400, field)
+
+
+PARTS = [
+    ("GET", f"{SOME}/versions?limit=0", "limit"),
+    ("GET", f"{SOME}/versions?limit=101", "limit"),
+    ("GET", f"{SOME}/versions?limit=all", "limit"),
+    ("GET", f"{SOME}/versions?after=-1", "after"),
+    ("GET", f"{SOME}/versions?after=1000000000000", "after"),
+    ("GET", f"{SOME}/versions?user_id=", "user_id"),
+    ("GET", f"{SOME}/versions/0/diff", "number"),
+    ("GET", f"{SOME}/versions/-1/diff", "number"),
+    ("GET", f"{SOME}/versions/one/diff", "number"),
+    ("GET", f"{SOME}/versions/1.5/diff", "number"),
+    ("GET", f"{SOME}/versions/{10**12}/diff", "number"),
+    ("GET", f"{SOME}/versions/1/diff?user_id=%00", "user_id"),
+    ("POST", f"{SOME}/hibernate?user_id=", "user_id"),
+    ("DELETE", f"{SOME}?purge=maybe", "purge"),
+    ("DELETE", f"{SOME}?purge=", "purge"),
+    ("DELETE", f"{SOME}?purge=2", "purge"),
+]
+
+
+@pytest.mark.parametrize(("method", "rest", "field"), PARTS)
+def test_the_newer_calls_refuse(client: TestClient, method: str, rest: str, field: str) -> None:
+    refused(client.request(method, f"{SESSIONS}/{rest}"), 400, field)
 
 
 def test_original_texts(client: TestClient) -> None:

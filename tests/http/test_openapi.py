@@ -6,7 +6,15 @@ from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from opensessions.events import Assistant, Configured, PreviewReady, SandboxReady, ToolUseSummary, TurnStarted
+from opensessions.events import (
+    Assistant,
+    Configured,
+    PreviewReady,
+    Restored,
+    SandboxReady,
+    ToolUseSummary,
+    TurnStarted,
+)
 from opensessions.http.api import create_app
 from opensessions.http.stored_events import payloads
 from tests.fakes import World
@@ -48,6 +56,14 @@ def test_it_lists_every_call(document: Any) -> None:
         f"POST {one}/interrupt",
         f"GET {one}/events",
         f"GET {one}/events/page",
+        f"POST {one}/hibernate",
+        f"POST {one}/restore",
+        f"GET {one}/versions",
+        f"GET {one}/versions/{{number}}/diff",
+        "GET /v1/templates",
+        "POST /v1/templates",
+        "GET /v1/templates/{template_id}",
+        "DELETE /v1/templates/{template_id}",
         "GET /healthz",
     }
 
@@ -113,9 +129,15 @@ def test_stored_events_are_as_described(document: Any, here: World, client: Test
     )
     here.turn(session, framework="vite", artifacts=[{"path": "index.html"}])
     here.say(session, SandboxReady(), TurnStarted(message_id="m"))
+    here.keep_turn(session)
+    here.sleep(session)
+    asked = here.service.restore("acme", session.id, 1).head.asked_seq
+    here.say(session, Restored(version=1, inbox_seq=asked))
+    here.supervisor.sandbox_stopped(session.sandbox_id, 2, "It was killed.")
     client.delete(f"/v1/sessions/{session.id}")
     page = client.get(f"/v1/sessions/{session.id}/events/page").json()
-    assert {event["type"] for event in page["data"]} > {"session_started", "result", "session_ended"}
+    newer = {"version_saved", "hibernated", "woken", "restored", "sandbox_lost"}
+    assert {event["type"] for event in page["data"]} > {"session_started", "result", "session_ended"} | newer
     for event in page["data"]:
         check(document, {"$ref": "#/components/schemas/Event"}, event)
 

@@ -6,7 +6,7 @@ import pytest
 
 from opensessions.http.agent_config import TOOLS
 from opensessions.http.requests import NewMessage, NewSession
-from opensessions.models import AgentConfig
+from opensessions.models import AgentConfig, Limits, Origin
 
 GOOD: dict[str, Any] = {"prompt": "x", "user_id": "u1"}
 
@@ -19,6 +19,7 @@ def test_the_defaults() -> None:
     new = NewSession.read(GOOD).to_model()
     assert new.config == AgentConfig()
     assert (new.user_email, new.user_name, new.metadata) == ("", "", {})
+    assert (new.limits, new.origin) == (Limits(idle_seconds=600, workspace_bytes=2 * 10**9), None)
 
 
 def test_the_body_of_the_original() -> None:
@@ -47,8 +48,10 @@ def test_both_spellings_everywhere() -> None:
             "max_turns": 3,
             "mcp_servers": {"one": {"command": "npx", "env": {"SOME_KEY": "v"}}},
             "allowed_hosts": ["a.com"],
+            "start_command": "npm run dev",
         },
         "metadata": {"some_key": "v"},
+        "limits": {"idle_seconds": 60, "workspace_bytes": 1_000_000},
     }
     camel = {
         "prompt": "x",
@@ -61,8 +64,10 @@ def test_both_spellings_everywhere() -> None:
             "maxTurns": 3,
             "mcpServers": {"one": {"command": "npx", "env": {"SOME_KEY": "v"}}},
             "allowedHosts": ["a.com"],
+            "startCommand": "npm run dev",
         },
         "metadata": {"some_key": "v"},
+        "limits": {"idleSeconds": 60, "workspaceBytes": 1_000_000},
     }
     assert NewSession.read(snake) == NewSession.read(camel)
     assert NewMessage.read({"message": "m", "userId": "u"}) == NewMessage.read(
@@ -71,7 +76,7 @@ def test_both_spellings_everywhere() -> None:
 
 
 def test_null_is_the_same_as_absent() -> None:
-    absent = dict.fromkeys(["user_email", "user_name", "agent_config", "metadata"])
+    absent = dict.fromkeys(["user_email", "user_name", "agent_config", "metadata", "limits", "from"])
     assert NewSession.read({**GOOD, **absent}) == NewSession.read(GOOD)
     assert config(**dict.fromkeys(AgentConfig.model_fields)) == AgentConfig()
 
@@ -143,3 +148,38 @@ def test_mcp_servers_as_the_agent_wants_them() -> None:
 def test_texts_up_to_their_bounds() -> None:
     largest = {"prompt": "é" * 100_000, "user_id": "u" * 256, "user_email": "e" * 320, "user_name": "n" * 320}
     assert NewSession.read(largest).to_model().prompt == largest["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        ({}, Limits()),
+        ({"idle_seconds": "never"}, Limits(idle_seconds=None)),
+        ({"idle_seconds": 86_400}, Limits(idle_seconds=86_400)),
+        ({"workspace_bytes": 10**10}, Limits(workspace_bytes=10**10)),
+        ({"idle_seconds": None, "workspace_bytes": None}, Limits()),
+    ],
+)
+def test_limits(given: dict[str, Any], limits: Limits) -> None:
+    assert NewSession.read({**GOOD, "limits": given}).to_model().limits == limits
+
+
+SOME, PREPARED = f"session_{'a' * 32}", f"tpl_{'a' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ({"session": SOME}, Origin(session_id=SOME)),
+        ({"session": SOME, "version": 7}, Origin(session_id=SOME, version=7)),
+        ({"session": SOME, "version": None, "template": None}, Origin(session_id=SOME)),
+        ({"template": PREPARED}, Origin(template_id=PREPARED)),
+    ],
+)
+def test_origins(given: dict[str, Any], origin: Origin) -> None:
+    assert NewSession.read({**GOOD, "from": given}).to_model().origin == origin
+
+
+def test_a_start_command_is_taken_as_it_is() -> None:
+    assert config().start_command is None
+    assert config(start_command=" cd web && npm run dev\n").start_command == " cd web && npm run dev\n"
