@@ -4,7 +4,6 @@ swapped meanwhile.
 
 import errno
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -61,13 +60,11 @@ class Descent:
         while len(self.names) > depth:
             self._up()
 
-    def go(self, names: Sequence[str], make: bool = False) -> None:
+    def go(self, names: list[str], make: bool = False) -> None:
         """Go to a folder, from wherever one stands; what is missing on the way is made if asked for."""
-        common = 0
-        for here, there in zip(self.names, names, strict=False):
-            if here != there:
-                break
-            common += 1
+        common = min(len(self.names), len(names))
+        if self.names[:common] != names[:common]:
+            common = next(n for n in range(common) if self.names[n] != names[n])
         self.rise(common)
         for name in names[common:]:
             if make:

@@ -50,7 +50,6 @@ class Entry:
     """`mtime` is in nanoseconds, `target` is a link's."""
 
     path: str
-    names: list[str]
     kind: Literal["file", "folder", "link"]
     size: int
     mode: int
@@ -87,9 +86,11 @@ class Stream:
 
     def entries(self) -> Iterator[Entry]:
         """Entry by entry; the content of a file (`size` bytes) must be taken before the next is asked for."""
-        size = files = 0
+        size = files = names = 0
         while entry := self._entry():
-            files, size = files + 1, size + entry.size
+            files, size, names = files + 1, size + entry.size, names + _length(entry.path) + 1
+            if names > MOST_NAMES:
+                raise Refused(f"The paths in the archive have more than {readable(MOST_NAMES)}.")
             if files > self._files or size > self._size:
                 raise Refused(
                     f"The archive has more than the {self._files:,} entries with {readable(self._size)} that "
@@ -157,26 +158,29 @@ def _entry(head: TarInfo, fields: dict[str, str]) -> Entry:
     target = fields.get("linkpath", head.linkname) if kind == "link" else ""
     if kind == "link":
         _check_target(path, target)
-    return Entry(path, _names(path), kind, size, head.mode & 0o777, mtime, target)
+    return Entry(_plain(path), kind, size, head.mode & 0o777, mtime, target)
 
 
-def _names(path: str) -> list[str]:
+def _plain(path: str) -> str:
+    """A path without an end of its own, and with nothing in it but names."""
     if path.startswith("/"):
         raise Refused(f"{shown(path)} in the archive is absolute.")
-    names = path.removesuffix("/").split("/")
-    raw = path.encode("utf-8", "surrogateescape")
-    if b"\0" in raw or any(name in ("", ".", "..") for name in names):
+    plain = path.removesuffix("/")
+    around = f"/{plain}/"
+    if any(odd in around for odd in ("//", "/./", "/../", "\0")):
         raise Refused(f"{shown(path)} in the archive is no plain path.")
-    if len(names) > MOST_DEPTH or len(raw) > MOST_PATH:
+    if plain.count("/") >= MOST_DEPTH or _length(plain) > MOST_PATH:
         raise Refused(f"{shown(path)} in the archive is too long or too deep.")
-    if len(raw) > 255 and any(len(name.encode("utf-8", "surrogateescape")) > 255 for name in names):
-        raise Refused(f"{shown(path)} in the archive has a name that is too long.")
-    return names
+    return plain
+
+
+def _length(text: str) -> int:
+    """Bytes."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
 
 
 def _check_target(path: str, target: str) -> None:
-    length = len(target.encode("utf-8", "surrogateescape"))
-    if not 0 < length <= MOST_LINK or "\0" in target:
+    if not 0 < _length(target) <= MOST_LINK or "\0" in target:
         raise Refused(f"{shown(path)} in the archive is a link to nowhere.")
 
 

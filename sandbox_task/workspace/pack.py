@@ -50,7 +50,7 @@ def _record(tape: Tape, at: Descent, folder: Folder, cover: Cover) -> None:
     if not itself and not members:
         return
     names = folder.names
-    path = "".join(f"{name}/" for name in names)
+    path = "/".join([*names, ""])
     try:
         at.go(names)
     except OSError:  # taken away, or something else is there now

@@ -46,25 +46,26 @@ def unpack(stream: Stream, root: Path) -> None:
     with Descent(root) as at:
         for entry in stream.entries():
             try:
-                at.go(entry.names[:-1], make=True)
+                *above, name = entry.path.split("/")
+                at.go(above, make=True)
                 if entry.kind == "file":
-                    _file(at, entry, stream)
+                    _file(at, name, entry, stream)
                 elif entry.kind == "link":
-                    _link(at, entry)
+                    _link(at, name, entry)
                 else:
-                    _folder(at, entry.names[-1])
+                    _folder(at, name)
                     folders[entry.path] = entry
             except OSError as error:
                 raise Refused(
                     f"{shown(entry.path)} in the archive cannot be made: {error.strerror}."
                 ) from None
         # The folders last, and each before those above it: one that forbids writing is full by then.
-        for entry in sorted(folders.values(), key=lambda each: each.names, reverse=True):
-            _finish(at, entry)
+        for path in sorted(folders, reverse=True):
+            _finish(at, folders[path])
 
 
-def _file(at: Descent, entry: Entry, stream: Stream) -> None:
-    name, left = entry.names[-1], entry.size
+def _file(at: Descent, name: str, entry: Entry, stream: Stream) -> None:
+    left = entry.size
     try:
         fd = os.open(name, _NEW, 0o600, dir_fd=at.fd)
     except FileExistsError:
@@ -82,8 +83,7 @@ def _file(at: Descent, entry: Entry, stream: Stream) -> None:
         os.close(fd)
 
 
-def _link(at: Descent, entry: Entry) -> None:
-    name = entry.names[-1]
+def _link(at: Descent, name: str, entry: Entry) -> None:
     try:
         os.symlink(entry.target, name, dir_fd=at.fd)
     except FileExistsError:
@@ -106,7 +106,7 @@ def _folder(at: Descent, name: str) -> None:
 
 def _finish(at: Descent, entry: Entry) -> None:
     try:
-        at.go(entry.names)
+        at.go(entry.path.split("/"))
         os.utime(".", ns=(entry.mtime, entry.mtime), dir_fd=at.fd)
         os.chmod(".", entry.mode, dir_fd=at.fd)
     except OSError as error:

@@ -59,7 +59,7 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
                 at.rise(depth - 1)
                 at.down(name)
             listing = at.listing()
-            for each in os.listdir(listing):
+            for each in os.listdir(listing):  # noqa: PTH208
                 about = os.stat(each, dir_fd=listing, follow_symlinks=False)
                 found["/".join([*at.names, each])] = _told(each, listing, about)
                 if stat.S_ISDIR(about.st_mode):
