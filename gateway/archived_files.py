@@ -13,7 +13,7 @@ from gateway.live_files import NOTHING
 from opensessions.errors import NotFound
 from opensessions.models import Session
 from opensessions.ports import BlobStore
-from sandbox_task.workspace.paths import HIDDEN, MOST_LISTED, Unsatisfiable, is_plain, span
+from sandbox_task.workspace.paths import MOST_LISTED, Unsatisfiable, hidden, is_plain, span
 
 AT_ONCE = 4
 """Archives that this process reads at once: each takes the memory of one part."""
@@ -176,7 +176,7 @@ def _folder(scan: Scan, path: str) -> dict[str, tuple[str, int, int]] | None:
         folder, _, name = each.path.rpartition("/")
         if each.path == path:
             there = there or each.kind == "folder"
-        elif folder == path and is_plain(name) and (path or name not in HIDDEN):
+        elif folder == path and is_plain(each.path) and not hidden((each.path,)):
             size = max(each.size, 0) if each.kind == "file" else 0
             found.setdefault(name, (each.kind, size, each.modified))
     return found if there else None

@@ -23,7 +23,7 @@ class Tarball:
         """Begin a "file", "folder" or "link". A file's `size` bytes must follow, and `close_file`."""
         info = TarInfo(path)
         info.type, info.size, info.mtime, info.linkname = _TYPES[kind], size, max(mtime, 0), target
-        info.mode = 0o755 if kind == "folder" or mode & 0o100 else 0o644
+        info.mode = 0o777 if kind == "link" else 0o755 if kind == "folder" or mode & 0o100 else 0o644
         self._size = size
         return self._gzip.compress(info.tobuf(PAX_FORMAT, "utf-8", "surrogateescape"))
 

@@ -69,7 +69,7 @@ class Workspace:
             writer.close()
 
     async def read(self, path: str, **headers: str) -> Answer:
-        return await self.ask("GET", f"/file/{quote(path)}", **headers)
+        return await self.ask("GET", f"/file/{quote(path)}", None, **headers)
 
     async def put(self, path: str, body: bytes) -> int:
         return (await self.ask("PUT", f"/file/{quote(path)}", body)).status
