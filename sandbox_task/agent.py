@@ -9,17 +9,14 @@ from typing import Any
 from claude_agent_sdk import AssistantMessage, Message, ResultMessage, SystemMessage
 
 from opensessions import events
-from sandbox_task import beneath, frames, options, project, skills, turns
-from sandbox_task.beginning import Beginner, NotBegun
+from sandbox_task import frames, options, project, skills, turns
 from sandbox_task.claude import AgentLost, Claude
 from sandbox_task.desk import Desk
 from sandbox_task.errands import Errand, Errands, Item
 from sandbox_task.keeping import Keeper
+from sandbox_task.site import NotBegun, Site
 from sandbox_task.toolcalls import ToolCalls
 from sandbox_task.turns import Turn
-from sandbox_task.workspace.servers import Servers
-from sandbox_task.workspace.transfer import Archives
-from sandbox_task.workspace.versions import Versions
 
 PATIENCE = 1.5
 """Seconds that the agent has to obey an interrupt before its program is killed."""
@@ -27,29 +24,25 @@ _REMEMBERED = 200
 
 
 class Agent:
-    """Takes inbox items, which wait for their turn. The `parts` must run for anything to happen."""
+    """Takes inbox items, which wait for their turn. The `parts` must run for anything to happen, and that is
+    nothing until the workspace has `begun`.
+    """
 
-    def __init__(self, assign: events.Assign, seq: int, desk: Desk) -> None:
-        self._assign, self._desk, self._seq = assign, desk, seq
+    def __init__(
+        self, assign: events.Assign, seq: int, desk: Desk, site: Site, begun: "asyncio.Task[None]"
+    ) -> None:
+        self._assign, self._desk, self._seq, self._begun = assign, desk, seq, begun
         self._put, self._tell = desk.put, desk.tell
         self._skills: list[str] = []
         self._history = deque(assign.history, maxlen=_REMEMBERED)
         self._fresh = True
-        root, around = desk.paths.root, desk.around
-        cwd = desk.paths.inside(assign.cwd)
-        self._folder = "/".join(cwd.relative_to(root).parts)
-        self._artifacts = project.Artifacts(root)
-        self._calls = ToolCalls(self._artifacts, str(cwd))
+        self._site = site
+        self._artifacts = project.Artifacts(desk.paths.root)
+        self._calls = ToolCalls(self._artifacts, str(site.cwd))
         self._claude = Claude(self._options, self._heard)
         self._claude.session_id = assign.beginning.claude_session_id
-        environment = options.environment(assign, around, desk.paths)
-        tokens = [around.model_token, around.egress_token]
-        self._servers = Servers(root, desk.own, environment, tokens, cwd, assign.start_command)
-        store = Archives(desk.client, around.egress_url, around.egress_token, root)
-        versions = Versions(root)
-        self._beginner = Beginner(assign, store, versions)
-        self._keeper = Keeper(store, versions, self._servers, assign.workspace_bytes, self._put)
-        self._errands = Errands(self._keeper, versions, self._servers, self._claude, self._put)
+        self._keeper = Keeper(site, assign.workspace_bytes, self._put)
+        self._errands = Errands(self._keeper, site, self._claude, self._put)
         self._waiting: deque[Turn | Errand] = deque()
         if assign.prompt is not None:
             self._waiting.append(Turn(seq, assign.message_id, assign.prompt))
@@ -73,12 +66,12 @@ class Agent:
 
     def listening(self) -> None:
         """The ports that listen are others than before."""
-        asyncio.get_running_loop().run_in_executor(None, self._servers.look)
+        asyncio.get_running_loop().run_in_executor(None, self._site.servers.look)
 
     async def run(self) -> None:
         """Begin, and take what waits, for ever."""
         try:
-            await self._beginner.fetch()
+            await self._begun
         except NotBegun as error:
             await self._put(events.Error(message=str(error), code="wake_failed"))
             self._desk.stop()
@@ -114,11 +107,12 @@ class Agent:
             self._claude.kill()
 
     async def _prepare(self) -> None:
-        await self._make_folders()
         try:
             self._skills = skills.place(self._desk.paths.agent, self._assign.skills)
         except (OSError, ValueError) as error:
-            await self._not_ready(error)
+            await self._put(
+                events.Error(message=f"The workspace is not ready: {error}", code="workspace_failed")
+            )
         tools = self._options(lambda line: None, None).tools
         await self._put(
             events.Configured(
@@ -130,26 +124,13 @@ class Agent:
         )
         beginning = self._assign.beginning
         if beginning.sources:
-            await asyncio.gather(
-                self._servers.start(beginning.servers), self._keeper.began(beginning.fresh), self._connect()
-            )
+            await asyncio.gather(self._keeper.began(beginning.fresh), self._connect())
         else:
             await self._connect()
         if self._claude.connected:
             await self._put(events.Ready())
         if not self._waiting:
             self._tell("idle")
-
-    async def _make_folders(self) -> None:
-        try:
-            for folder in ("home", "agent", self._folder):
-                if folder:
-                    beneath.make_folder(self._desk.paths.root, folder)
-        except (OSError, ValueError) as error:
-            await self._not_ready(error)
-
-    async def _not_ready(self, error: Exception) -> None:
-        await self._put(events.Error(message=f"The workspace is not ready: {error}", code="workspace_failed"))
 
     async def _connect(self) -> None:
         try:
@@ -186,7 +167,7 @@ class Agent:
     async def _go_back(self, seq: int, item: events.Restore) -> None:
         self._seq = max(self._seq, seq)
         self._tell("working")
-        if await self._errands.restore(seq, item, self._make_folders):
+        if await self._errands.restore(seq, item):
             self._history.clear()
         else:
             await self._put(self._completed("error", seq))
@@ -281,7 +262,7 @@ class Agent:
         )
 
     def _made(self) -> tuple[str | None, list[events.Artifact]]:
-        return project.framework(self._desk.paths.root, self._folder), self._artifacts.listed()
+        return project.framework(self._desk.paths.root, self._site.folder), self._artifacts.listed()
 
     def _remember(self, turn: Turn, result: ResultMessage | None) -> None:
         if turn.message_id is not None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from opensessions import archives, events
 from opensessions.archives import Kept, Server
 from sandbox_task.outbox import Put
-from sandbox_task.workspace.servers import Servers
-from sandbox_task.workspace.transfer import ArchiveFailed, Archives
-from sandbox_task.workspace.versions import Versions, VersionsFailed
+from sandbox_task.site import Site
+from sandbox_task.workspace.transfer import ArchiveFailed
+from sandbox_task.workspace.versions import VersionsFailed
 
 _TEXT = 2000
 
@@ -32,8 +32,8 @@ class Keeper:
     turns are quicker than archives.
     """
 
-    def __init__(self, store: Archives, versions: Versions, servers: Servers, limit: int, put: Put) -> None:
-        self._store, self._versions, self._servers = store, versions, servers
+    def __init__(self, site: Site, limit: int, put: Put) -> None:
+        self._store, self._versions, self._servers = site.store, site.versions, site.servers
         self._limit, self._put = limit, put
         self._since: str | None = None
         self._waiting: _Mark | None = None
@@ -63,34 +63,26 @@ class Keeper:
             await self._news.wait()
             self._news.clear()
             async with self._alone:
-                await self._keep_waiting()
+                await self.keep_waiting()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Meanwhile no archive is made but by whoever is in here."""
+        async with self._alone:
+            yield
 
     async def full(
         self, seq: int, claude_session_id: str | None, servers: Sequence[Server] | None = None
     ) -> Kept:
         """Make a full archive, which inbox item `seq` asked for; what waited is kept by it, too. `servers`
-        listened, if they do no more. Raises ArchiveFailed and Revoked.
+        listened, if they do no more. Only `alone`. Raises ArchiveFailed and Revoked.
         """
-        async with self._alone:
-            commit = await self._commit("Between two turns")
-            await asyncio.to_thread(self._versions.tidy)
-            turn = self._waiting.turn if self._waiting else None
-            return await self._archive(_Mark(commit, claude_session_id, turn), seq, servers)
+        commit = await self._commit("Between two turns")
+        turn = self._waiting.turn if self._waiting else None
+        return await self._archive(_Mark(commit, claude_session_id, turn), seq, servers)
 
-    @asynccontextmanager
-    async def going_back(self) -> AsyncIterator[None]:
-        """Meanwhile nothing is archived; what waited is kept before."""
-        async with self._alone:
-            await self._keep_waiting()
-            yield
-
-    def went_back(self, commit: str, claude_session_id: str | None) -> None:
-        """The workspace is as it was at `commit`; an archive of that is made soon."""
-        self._since = commit
-        self._waiting = _Mark(commit, claude_session_id)
-        self._news.set()
-
-    async def _keep_waiting(self) -> None:
+    async def keep_waiting(self) -> None:
+        """Make the light archive that waits, if one does; a failure is said. Only `alone`. Raises Revoked."""
         mark = self._waiting
         if mark is None:
             return
@@ -105,8 +97,15 @@ class Keeper:
                     events.Error(message=f"The version is not kept: {error}", code="archive_failed")
                 )
 
+    def went_back(self, commit: str, claude_session_id: str | None) -> None:
+        """The workspace is as it was at `commit`; an archive of that is made soon."""
+        self._since = commit
+        self._waiting = _Mark(commit, claude_session_id)
+        self._news.set()
+
     async def _archive(self, mark: _Mark, seq: int = 0, servers: Sequence[Server] | None = None) -> Kept:
         before = self._waiting
+        await asyncio.to_thread(self._versions.tidy)
         if servers is None:
             servers = await asyncio.to_thread(self._servers.seen)
         kept = await self._store.save(

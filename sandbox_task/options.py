@@ -1,15 +1,13 @@
 """How the agent is started."""
 
 import json
-import os
 from collections.abc import Callable, Reversible, Sequence
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from claude_agent_sdk import ClaudeAgentOptions
 
 from opensessions.events import Assign, HistoryMessage
-from sandbox_task.relays import with_credentials
+from sandbox_task.environment import environment
 from sandbox_task.settings import Paths
 from sandbox_task.surroundings import Surroundings
 
@@ -17,29 +15,6 @@ _BUFFER = 32 * 1024 * 1024
 _HISTORY = 60_000
 _FOR_EVER = 36_500
 """Days for which the agent keeps a conversation, as a session may sleep for longer than the usual 30."""
-
-
-def environment(assign: Assign, around: Surroundings, paths: Paths) -> dict[str, str]:
-    """The environment of the agent and of every program that it starts."""
-    proxy = with_credentials(around.egress_url, "sandbox", around.egress_token)
-    direct = ",".join(
-        dict.fromkeys(["localhost", "127.0.0.1", "::1", urlsplit(around.model_url).hostname or ""])
-    )
-    return {
-        "HOME": str(paths.home),
-        "PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        "ANTHROPIC_BASE_URL": around.model_url,
-        "ANTHROPIC_API_KEY": around.model_token,
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_AUTOUPDATER": "1",
-        "IS_SANDBOX": "1",
-        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy),
-        **dict.fromkeys(("NO_PROXY", "no_proxy"), direct),
-        "NODE_USE_ENV_PROXY": "1",
-        "PREVIEW_URL": assign.preview_url.replace("{port}", "3000"),
-        "PREVIEW_URL_TEMPLATE": assign.preview_url,
-        "BROWSER": "none",
-    }
 
 
 def options(

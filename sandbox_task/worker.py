@@ -26,6 +26,7 @@ from sandbox_task.inbox import Inbox
 from sandbox_task.outbox import Outbox
 from sandbox_task.payloads import Secrets
 from sandbox_task.settings import Paths, Settings, first_line, settings, undumpable
+from sandbox_task.site import Site
 from sandbox_task.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Worker:
         loading = asyncio.create_task(asyncio.to_thread(_agent))
         async for seq, item in inbox.items():
             if isinstance(item, events.Assign):
-                await self._assigned(seq, item, await loading)
+                await self._assigned(seq, item, loading)
             elif isinstance(item, events.Shutdown):
                 self._stop.set()
             elif self._agent is None:
@@ -128,12 +129,11 @@ class Worker:
             else:
                 self._agent.send(seq, item)
 
-    async def _assigned(self, seq: int, assign: events.Assign, agent: "type[Agent]") -> None:
+    async def _assigned(self, seq: int, assign: events.Assign, loading: "asyncio.Task[type[Agent]]") -> None:
         if self._agent is not None:
             log.warning("Inbox item %d assigns a second time", seq)
             return
         self._door.key = assign.door_key
-        self._door.files = _files(self._paths.root, assign.workspace_bytes)
         desk = Desk(
             around=Surroundings.of(*self._around, self._given.token),
             paths=self._paths,
@@ -144,12 +144,19 @@ class Worker:
             stop=self._stop.set,
         )
         try:
-            self._agent = agent(assign, seq, desk)
+            site = Site(assign, desk)
         except ValueError as error:
             await self._outbox.put(events.Error(message=str(error), code="bad_assignment"))
             return
+        begun = asyncio.create_task(self._begin(site, assign.workspace_bytes))
+        self._agent = (await loading)(assign, seq, desk, site, begun)
         for part in self._agent.parts:
             self._start(part)
+
+    async def _begin(self, site: Site, limit: int) -> None:
+        """Bring the workspace; only then its files are shown."""
+        await site.begin()
+        self._door.files = _files(self._paths.root, limit)
 
     def _listening_now(self, found: list[int]) -> None:
         self._outbox.tell(ports=found)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from sandbox_task.workspace import removal, rules
 from sandbox_task.workspace.descent import Descent
 from sandbox_task.workspace.git import Git, GitFailed, Running
-from sandbox_task.workspace.state import LARGEST, Entry
+from sandbox_task.workspace.state import LONGEST, Entry
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 2**20
@@ -90,7 +90,7 @@ def _announced(command: Running, entry: Entry) -> int:
     command.given.write(f"{entry.sha}\n".encode())
     command.given.flush()
     head = command.said.readline().decode("ascii", "replace").split()
-    if len(head) != 3 or head[1] != "blob" or int(head[2]) > LARGEST:
+    if len(head) != 3 or head[1] != "blob" or int(head[2]) > LONGEST:
         raise GitFailed(f"git cat-file has no content {entry.sha}")
     return int(head[2])
 

@@ -4,25 +4,27 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 _SECONDS = 120.0
 """How long git may take for one thing."""
-_CONFIG = {
+_CONFIG: Final = {
     "core.hooksPath": "/dev/null",
     "core.fsync": "none",  # what counts is the archive
     "core.compression": "1",
-    "core.bigFileThreshold": "1m",  # no deltas and no text diffs of larger ones
+    "core.bigFileThreshold": "32m",  # no deltas of larger ones
     "core.protectNTFS": "false",
     "core.protectHFS": "false",
     "core.quotePath": "false",
-    "gc.auto": "2000",
-    "gc.autoDetach": "false",
-    "gc.pruneExpire": "never",
+    "pack.threads": "1",
+    "pack.window": "3",
+    "pack.windowMemory": "100m",
 }
+TEXTS: Final = {**_CONFIG, "core.bigFileThreshold": "1m"}
+"""The configuration for diffs, which take larger files for binary ones."""
 _WHO = {"NAME": "opensessions", "EMAIL": "opensessions@localhost"}
 
 
@@ -64,9 +66,9 @@ class Git:
             return command.finish(given)
 
     @contextmanager
-    def running(self, *words: str) -> Iterator[Running]:
+    def running(self, *words: str, config: Mapping[str, str] = _CONFIG) -> Iterator[Running]:
         """A command while it runs; killed on the way out if it still does, and when it takes too long."""
-        options = [part for name, value in _CONFIG.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in config.items() for part in ("-c", f"{name}={value}")]
         pipe = subprocess.PIPE
         with subprocess.Popen(
             ["git", *options, *words], stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=self._environment()

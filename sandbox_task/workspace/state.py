@@ -15,7 +15,9 @@ from sandbox_task.workspace.rules import Place
 CONVERSATION: Final = "home/.claude/projects"
 """Where the agent keeps its conversations: all that is versioned outside of the user's own files."""
 LARGEST: Final = 20 * 2**20
-"""The bytes of the largest file that a version has."""
+"""The bytes of the largest file that a version has, but for conversations."""
+LONGEST: Final = 64 * 2**20
+"""The bytes of the longest conversation that a version has."""
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _SETTLED: Final = 50_000_000
 """Nanoseconds after which another change gives a file another time."""
@@ -97,7 +99,8 @@ class State:
             self._known[path] = known
             return known[1]
         now = time.time_ns()
-        mode, data = _content(at, name, about)
+        limit = LONGEST if path.startswith(CONVERSATION) else LARGEST
+        mode, data = _content(at, name, about, limit)
         if data is None:
             self.left_out += stat.S_ISREG(about.st_mode)
             return None
@@ -124,27 +127,27 @@ def _listed(at: Descent) -> list[tuple[str, bool, os.stat_result]]:
     return found
 
 
-def _content(at: Descent, name: str, about: os.stat_result) -> tuple[str, bytes | None]:
+def _content(at: Descent, name: str, about: os.stat_result, limit: int) -> tuple[str, bytes | None]:
     """The mode and the bytes of a file or of a link's target; None for what a version does not have."""
     try:
         if stat.S_ISLNK(about.st_mode) and name.lower() != ".gitmodules":  # newer gits refuse that
             return "120000", os.fsencode(os.readlink(name, dir_fd=at.fd))
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
+        if not stat.S_ISREG(about.st_mode) or about.st_size > limit:
             return "", None
         fd = os.open(name, _READ, dir_fd=at.fd)
         try:
-            return ("100755" if about.st_mode & 0o100 else "100644"), _bytes(fd, about.st_size)
+            return ("100755" if about.st_mode & 0o100 else "100644"), _bytes(fd, about.st_size, limit)
         finally:
             os.close(fd)
     except OSError:
         return "", None
 
 
-def _bytes(fd: int, size: int) -> bytes | None:
+def _bytes(fd: int, size: int, limit: int) -> bytes | None:
     """What a file holds, or None if that is too much: it may grow meanwhile, or be something else by now."""
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         return None
-    pieces, left = [], LARGEST + 1
+    pieces, left = [], limit + 1
     while left > 0 and (piece := os.read(fd, min(left, max(size, 4096) + 1))):
         pieces.append(piece)
         left -= len(piece)

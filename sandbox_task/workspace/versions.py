@@ -18,13 +18,15 @@ from opensessions.archives import Change
 from sandbox_task.workspace import removal
 from sandbox_task.workspace.checkout import Checkout
 from sandbox_task.workspace.descent import Descent
-from sandbox_task.workspace.git import Git, GitFailed
+from sandbox_task.workspace.git import TEXTS, Git, GitFailed
 from sandbox_task.workspace.state import CONVERSATION, Entry, State
 
 log = logging.getLogger(__name__)
 FOLDER = ".opensessions/versions.git"
 DIFF_BYTES = 300_000
 _FILES = 500
+_LOOSE, _LOOSE_KB, _PACKS = 2000, 16 * 1024, 20
+"""How many objects, of how many kB, and packs there may be until they are packed into one."""
 _EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 """The tree without files, which git knows by itself."""
 _NEWEST, _NOW = "refs/heads/versions", "refs/heads/now"
@@ -51,9 +53,9 @@ class Difference:
 class Versions:
     """The versions of the workspace `root`. Blocking and thread-safe: one thing is done after the other.
 
-    A version holds what `rules` calls versioned, with links as links, but no file over 20 MB. Where there is
-    no git program, `commit` makes none and says so once in the log. Commits are never lost: each knows the
-    state that it began with and the newest before it.
+    A version holds what `rules` calls versioned, with links as links, but no file over 20 MB, and no
+    conversation over 64 MB. Where there is no git program, `commit` makes none and says so once in the log.
+    Commits are never lost: each knows the state that it began with and the newest before it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -121,10 +123,16 @@ class Versions:
         return self._named(_NOW) if self._usable() and (self._root / FOLDER).is_dir() else None
 
     def tidy(self) -> None:
-        """Pack what has become many small files. Not while an archive is made: it might miss some."""
-        if self._usable() and (self._root / FOLDER).is_dir():
-            with self._lock, suppress(GitFailed, OSError):
-                self._git.run("gc", "--auto", "--quiet")
+        """Pack what has become much: of a conversation, each version holds all of it until then. Not while an
+        archive is made: it might miss some.
+        """
+        if not self._usable() or not (self._root / FOLDER).is_dir():
+            return
+        with self._lock, suppress(GitFailed, OSError):
+            counted = self._git.run("count-objects", "-v").decode().splitlines()
+            about = {name: int(number) for name, _, number in (line.partition(": ") for line in counted)}
+            if about["count"] > _LOOSE or about["size"] > _LOOSE_KB or about["packs"] > _PACKS:
+                self._git.run("repack", "-a", "-d", "-k", "-l", "-q")
 
     def forget(self) -> None:
         """Forget all versions and the agent's conversations. Raises OSError."""
@@ -205,7 +213,7 @@ class Versions:
 
     def _diff(self, pair: tuple[str, str]) -> str:
         words = ("diff-tree", "-r", "-p", "--no-renames", "--no-color", "--no-ext-diff", "--no-textconv")
-        with self._git.running(*words, *pair, *_USERS) as command:
+        with self._git.running(*words, *pair, *_USERS, config=TEXTS) as command:
             text = command.said.read(DIFF_BYTES + 1).decode("utf-8", "replace").encode()
         if len(text) <= DIFF_BYTES:
             return text.decode()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opensessions.archives import Archived, Beginning, Kept
-from opensessions.events import Hibernate, Restore, Save
+from opensessions.events import Hibernate, HistoryMessage, Restore, Save
 from tests.sandbox_task.conftest import Sandbox
 from tests.sandbox_task.fake_gateway import eventually
 
@@ -57,14 +57,14 @@ def last_asked(sandbox: Sandbox) -> str:
     return str(sandbox.gateway.model_requests[-1][1]["messages"])
 
 
-async def again(sandbox: Sandbox, **beginning: Any) -> None:
+async def again(sandbox: Sandbox, assigned: dict[str, Any] | None = None, **beginning: Any) -> None:
     """A sandbox of the next launch at the same place, without anything of the former but its archives."""
     sandbox.gateway.events.clear()
     sandbox.gateway.items.clear()
     await sandbox.start()
     sources = sandbox.gateway.archives.sources()
     given = Beginning.model_validate({"sources": sources, **beginning})
-    await sandbox.assign(None, message_id=None, beginning=given)
+    await sandbox.assign(None, message_id=None, beginning=given, **(assigned or {}))
 
 
 async def test_after_going_back_files_and_conversation_are_as_they_were_and_the_next_turn_builds_on_it(
@@ -189,12 +189,19 @@ async def test_a_copy_without_a_past_begins_with_the_files_alone(running: Sandbo
     await version(running, 2)
     await running.stop()
     shutil.rmtree(running.root)
-    await again(running, commit=first.commit, fresh=True)
+    port = free_port()
+    said = {
+        "history": [HistoryMessage(role="user", content="the word is KIWI")],
+        "start_command": f"exec python3 -m http.server {port}",
+    }
+    await again(running, said, commit=first.commit, fresh=True, claude_session_id=first.claude_session_id)
     await running.gateway.first("ready")
+    await running.gateway.first("preview_ready", port=port)
     assert (running.root / "app/a.txt").read_text() == "MANGO\n"
     assert conversation(running.root) == ""
     await running.ask("run: echo LYCHEE > b.txt")
     turn = (await version(running, 3)).turn
+    assert "KIWI" in last_asked(running) and "PAPAYA" not in last_asked(running)
     assert turn is not None and [change.path for change in turn.files] == ["app/b.txt"]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import subprocess
 import time
 from pathlib import Path
@@ -272,6 +273,26 @@ def test_without_git_there_are_no_versions(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     with pytest.raises(VersionsFailed, match="no git program"):
         versions.checkout("0" * 40)
+
+
+def test_many_versions_of_a_long_conversation_take_little_room(root: Path, versions: Versions) -> None:
+    talk, first = root / "home/.claude/projects/p/1.jsonl", ""
+    put(root, {"home/.claude/projects/p/1.jsonl": ""})
+    for number in range(20):
+        with talk.open("a") as file:
+            file.write("".join(f"{number} {secrets.token_hex(100)}\n" for _ in range(1_200)))
+        last = committed(versions)
+        first = first or last
+    size = talk.stat().st_size
+    versions.tidy()
+    versions.tidy()
+    stored = sum(path.stat().st_size for path in (root / FOLDER).rglob("*") if path.is_file())
+    print(f"{size / 1e6:.1f} MB of conversation, {stored / 1e6:.1f} MB of versions")
+    assert stored < size
+    versions.checkout(first)
+    assert talk.stat().st_size < size / 15
+    versions.checkout(last)
+    assert talk.stat().st_size == size
 
 
 def test_two_thousand_files_are_quick(root: Path, versions: Versions) -> None:
