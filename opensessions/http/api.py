@@ -50,7 +50,7 @@ class Api(FastAPI):
 
 def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
-    app = Api(title="opensessions", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = Api(title="opensessions", openapi_url=None, redirect_slashes=False)
     app.state.service = service
     for part in (router, history.router, templates.router):
         app.include_router(part)
@@ -158,9 +158,19 @@ async def health() -> JSONResponse:
     return JSONResponse(views.Health().json_object())
 
 
+@router.get("/openapi.json", include_in_schema=False)
+def read_openapi(request: Request) -> JSONResponse:
+    return JSONResponse(_described(request))
+
+
 @router.get("/docs", include_in_schema=False)
 def read_docs(request: Request) -> HTMLResponse:
-    return HTMLResponse(docs.page(request.app.openapi()), headers=docs.HEADERS)
+    return HTMLResponse(docs.page(_described(request)), headers=docs.HEADERS)
+
+
+def _described(request: Request) -> dict[str, Any]:
+    """The document, with the address under which it was asked for, stage and all."""
+    return {**request.app.openapi(), "servers": [{"url": str(request.base_url).rstrip("/")}]}
 
 
 def _fitting(events: Sequence[Event]) -> list[dict[str, Any]]:

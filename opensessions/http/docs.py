@@ -24,20 +24,21 @@ _Json = dict[str, Any]
 
 
 def page(document: _Json) -> str:
-    """The page for an OpenAPI document."""
+    """The page for an OpenAPI document that names its server."""
     operations = "".join(
         _operation(method, path, operation)
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     )
     schemas = "".join(_schema(name, schema) for name, schema in document["components"]["schemas"].items())
-    title = escape(document["info"]["title"])
+    title, server = escape(document["info"]["title"]), escape(document["servers"][0]["url"])
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}: the API</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
         f"<p>{_text(document['info']['description'])}</p>"
         '<p>For programs: <a href="openapi.json">openapi.json</a></p>'
+        f"<p>All paths are below <code>{server}</code></p>"
         f"<h2>Calls</h2>{operations}<h2>Objects</h2>{schemas}</body></html>"
     )
 

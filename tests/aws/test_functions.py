@@ -124,6 +124,21 @@ def test_the_api_describes_itself_without_a_key(api: Function, path: str) -> Non
     assert answer["statusCode"] == 200 and answer["body"]
 
 
+def test_the_stage_is_a_part_of_the_apis_address_and_of_no_path(api: Function, key: str) -> None:
+    document = json.loads(api(proxied("GET", "/openapi.json"))["body"])
+    server = "https://abc.execute-api.us-east-1.amazonaws.com/prod"
+    assert document["servers"] == [{"url": server}]
+    assert "/v1/sessions" in document["paths"]
+    page = api(proxied("GET", "/docs"))["body"]
+    assert f"<code>{server}</code>" in page and 'href="openapi.json"' in page
+    own_name = proxied("GET", "/openapi.json")
+    own_name["requestContext"]["path"] = "/openapi.json"
+    own_name["multiValueHeaders"]["Host"] = ["api.example.com"]
+    document = json.loads(api(own_name)["body"])
+    assert document["servers"] == [{"url": "https://api.example.com"}]
+    assert api(proxied("GET", "/prod/v1/sessions", key))["statusCode"] == 404
+
+
 def test_a_browser_may_ask_and_bytes_may_come_encoded(api: Function, key: str) -> None:
     asked = proxied("OPTIONS", "/v1/sessions")
     asked["headers"]["Origin"] = "https://app.test"

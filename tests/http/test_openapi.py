@@ -168,4 +168,7 @@ def test_o34_the_docs_page_loads_nothing(keyless: TestClient) -> None:
 
 
 def test_the_document_needs_no_key(keyless: TestClient) -> None:
-    assert keyless.get("/openapi.json").json()["openapi"].startswith("3.1")
+    document = keyless.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    assert document["servers"] == [{"url": "http://testserver"}]
+    validate(document)
