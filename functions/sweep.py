@@ -11,4 +11,4 @@ _supervisor = wiring.supervisor()
 def handler(event: Any, context: Any) -> None:
     _supervisor.sweep()
     orphans = _supervisor.reap()
-    telemetry.count(Sweeps=1, OrphanedTasks=len(orphans), OldestUnlaunchedSeconds=_supervisor.waiting())
+    telemetry.count(OrphanedTasks=len(orphans), OldestUnlaunchedSeconds=_supervisor.waiting())

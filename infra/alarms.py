@@ -5,6 +5,7 @@ from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
@@ -24,10 +25,10 @@ class Alarms(Construct):
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
         minute = cdk.Duration.minutes(1)
-        self.metrics = {
+        self.metrics: dict[str, cloudwatch.Metric | cloudwatch.MathExpression] = {
             "OldestUnlaunched": _of_sweep("OldestUnlaunchedSeconds", "Maximum", minute),
             "OrphanedTasks": _of_sweep("OrphanedTasks", "Maximum", minute),
-            "Sweeps": _of_sweep("Sweeps", "Sum", cdk.Duration.minutes(5)),
+            "Sweeps": _done(functions.sweep, cdk.Duration.minutes(5)),
             "DeadLetters": functions.dead.metric_approximate_number_of_messages_visible(period=minute),
         }
         above = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
@@ -36,7 +37,7 @@ class Alarms(Construct):
         self._alarm("DeadLetters", "A message about a task could not be handled.", above, 0)
         below = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
         missing = cloudwatch.TreatMissingData.BREACHING
-        self._alarm("Sweeps", "The sweep is silent.", below, 1, missing=missing)
+        self._alarm("Sweeps", "The sweep is silent, or always fails.", below, 1, missing=missing)
         self._budget(daily_cost)
 
     def _let_in(self, *services: str) -> None:
@@ -91,6 +92,19 @@ class Alarms(Construct):
             ),
             notifications_with_subscribers=[told],
         )
+
+
+def _done(function: lambda_.Function, period: cdk.Duration) -> cloudwatch.MathExpression:
+    """Calls that went well, from what Lambda counts by itself: a metric of one's own costs more."""
+    return cloudwatch.MathExpression(
+        label="Sweeps",
+        expression="calls - FILL(failures, 0)",
+        using_metrics={
+            "calls": function.metric_invocations(statistic="Sum"),
+            "failures": function.metric_errors(statistic="Sum"),
+        },
+        period=period,
+    )
 
 
 def _of_sweep(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:

@@ -80,8 +80,7 @@ def running(network: str, previews: str, size: str, model: str = "anthropic") ->
         "secret_month": 2 if model == "anthropic" else 1,
         "hosted_zone_month": 1,
         "firewall_domain_month": (4 if model == "anthropic" else 3) if isolated else 0,
-        "alarm_month": 4 + 2,
-        "metric_month": 3,
+        "alarm_month": 3 + 2 + 2,
         "dashboard_month": 1,
     }
 
@@ -115,6 +114,7 @@ def session(network: str, seconds: float, posts: float, events_each: int, calls:
         *_units("delete", 1),
         *_called("callback", posts, seconds),
         *_called("api", calls, seconds),
+        Line("metric_month", 1 / HOURS, "the sweep tells for how long a launch has taken"),
         Line("rest_request", calls, "calls"),
     ]
 

@@ -66,8 +66,12 @@ def observed(session_id_path: str | None = None) -> Callable[[Handler], Handler]
 
 
 def count(**counted: float) -> None:
-    """Emit metrics; the names are `infra/alarms.py`'s. A session's id is never a dimension."""
-    for name, value in counted.items():
+    """Emit metrics; the names are `infra/alarms.py`'s. A session's id is never a dimension. What is 0 is not
+    emitted, because a metric is paid for by the hour in which it is.
+    """
+    told = {name: value for name, value in counted.items() if value}
+    for name, value in told.items():
         unit = MetricUnit.Seconds if name.endswith("Seconds") else MetricUnit.Count
         metrics.add_metric(name, unit, value)
-    metrics.flush_metrics()
+    if told:
+        metrics.flush_metrics()

@@ -61,6 +61,7 @@ def _running(made: Template) -> dict[str, float]:
     outside = [len(one["Subnets"]) for one in balancers if one["Scheme"] == "internet-facing"]
     endpoints = properties(made, "AWS::EC2::VPCEndpoint")
     policies = properties(made, "AWS::ApplicationAutoScaling::ScalingPolicy")
+    alarms = properties(made, "AWS::CloudWatch::Alarm")
     domains = properties(made, "AWS::Route53Resolver::FirewallDomainList")
     assert not of_type(made, "AWS::EC2::NatGateway") and not of_type(made, "AWS::EC2::EIP")
     return {
@@ -74,11 +75,14 @@ def _running(made: Template) -> dict[str, float]:
         "secret_month": len(of_type(made, "AWS::SecretsManager::Secret")),
         "hosted_zone_month": len(of_type(made, "AWS::ServiceDiscovery::PrivateDnsNamespace")),
         "firewall_domain_month": sum(len(one["Domains"]) for one in domains),
-        # A policy that tracks a target keeps two alarms.
-        "alarm_month": len(of_type(made, "AWS::CloudWatch::Alarm")) + 2 * len(policies),
-        "metric_month": len(_own_metrics(made)),
+        # An alarm is paid for by the metrics that it looks at; a policy that tracks a target keeps two.
+        "alarm_month": sum(_looks_at(alarm) for alarm in alarms) + 2 * len(policies),
         "dashboard_month": len(of_type(made, "AWS::CloudWatch::Dashboard")),
     }
+
+
+def _looks_at(alarm: dict[str, Any]) -> int:
+    return sum("MetricStat" in metric for metric in alarm.get("Metrics", [])) or 1
 
 
 def _tasks(made: Template) -> list[dict[str, Any]]:
@@ -89,8 +93,3 @@ def _functions(made: Template) -> dict[str, dict[str, Any]]:
     """By the name of their file; those that deployments alone call are left out."""
     found = properties(made, "AWS::Lambda::Function")
     return {one["Handler"].split(".")[1]: one for one in found if one["Handler"].startswith("functions.")}
-
-
-def _own_metrics(made: Template) -> set[str]:
-    alarms = properties(made, "AWS::CloudWatch::Alarm")
-    return {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == "opensessions"}

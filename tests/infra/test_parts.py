@@ -11,7 +11,7 @@ from tests.infra.stacks import ROOT, Template, of_type, properties, template
 
 pytestmark = pytest.mark.infra
 
-MEASURED = {"OldestUnlaunchedSeconds", "OrphanedTasks", "Sweeps"}
+MEASURED = {"OldestUnlaunchedSeconds", "OrphanedTasks"}
 
 
 def test_a_sandbox_has_no_role_no_root_no_log_and_nothing_to_keep_secret() -> None:
@@ -141,14 +141,28 @@ def test_the_stage_is_throttled_and_logs_no_query() -> None:
 
 def test_alarms_watch_what_the_sweep_measures() -> None:
     alarms = properties(template(), "AWS::CloudWatch::Alarm")
-    ours = {alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "opensessions"}
+    ours = {alarm["MetricName"] for alarm in alarms if alarm.get("Namespace") == "opensessions"}
     assert ours == MEASURED
     source = (ROOT / "functions" / "sweep.py").read_text()
     assert all(f"{name}=" in source for name in MEASURED)
     assert all(alarm["AlarmActions"] for alarm in alarms)
-    [silent] = [alarm for alarm in alarms if alarm["MetricName"] == "Sweeps"]
-    assert silent["TreatMissingData"] == "breaching"
     assert properties(template(), "AWS::Budgets::Budget")
+
+
+def test_a_sweep_that_is_silent_or_always_fails_is_told() -> None:
+    alarms = properties(template(), "AWS::CloudWatch::Alarm")
+    [silent] = [alarm for alarm in alarms if "Metrics" in alarm]
+    assert (silent["ComparisonOperator"], silent["Threshold"]) == ("LessThanThreshold", 1)
+    assert silent["TreatMissingData"] == "breaching"
+    done, *counted = silent["Metrics"]
+    assert done["Expression"] == "calls - FILL(failures, 0)"
+    told = {metric["Id"]: metric["MetricStat"] for metric in counted}
+    assert told["calls"]["Metric"]["MetricName"] == "Invocations"
+    assert told["failures"]["Metric"]["MetricName"] == "Errors"
+    for each in told.values():
+        assert (each["Stat"], each["Period"]) == ("Sum", 300)
+        [function] = each["Metric"]["Dimensions"]
+        assert plain(function["Value"]["Ref"]) == "FunctionsSweep"
 
 
 def test_alarms_reach_their_topic_and_an_address() -> None:
