@@ -21,10 +21,12 @@ from typing import Any
 
 import boto3
 import httpx2
+from botocore.config import Config
 from mangum import Mangum
 from moto.server import ThreadedMotoServer
 
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.table import create_table
 from opensessions.http import callback
 from tests.fakes import World
@@ -40,13 +42,16 @@ CREDENTIALS = {
 
 
 class Lambdas(ThreadingHTTPServer):
-    """`fail` makes the next so many invocations answer 429, as a throttled function does."""
+    """`fail` makes the next so many invocations answer 429, as a throttled function does. One runs at a time:
+    moto's transactions do not shut each other out, and one would write over what another has committed.
+    """
 
     daemon_threads = True
 
     def __init__(self, app: Any) -> None:
         super().__init__(("127.0.0.1", 0), _Invoke)
         self.app, self.fail = app, 0
+        self.turn = threading.Lock()
         self.signed: list[str] = []
 
     @property
@@ -64,7 +69,8 @@ class _Invoke(BaseHTTPRequestHandler):
             self.server.fail -= 1
             self._answer(429, {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"})
         else:
-            with asyncio.Runner() as runner:  # Mangum wants the thread to have a loop, or leaves one behind
+            # Mangum wants the thread to have a loop, or leaves one behind.
+            with self.server.turn, asyncio.Runner() as runner:
                 asyncio.set_event_loop(runner.get_loop())
                 answering: Any = Mangum(self.server.app, lifespan="off")
                 self._answer(200, answering(event, None))
@@ -108,7 +114,7 @@ class Cloud:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL_LAMBDA": self.lambdas.url,
             "TABLE_NAME": self.name,
-            "BUCKET_NAME": "blobs",
+            "BUCKET_NAME": self.name,
             "PREVIEW_URL": "https://{sandbox}-p{port}.preview.test",
             "CALLBACK_FUNCTION": "callback",
             "MASTER_KEY_SECRET": f"{self.name}-master",
@@ -156,7 +162,9 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     secrets = account.client("secretsmanager", endpoint_url=endpoint)
     for kind, value in (("master", MASTER), ("model", "sk-canary-of-the-model-key")):
         secrets.create_secret(Name=f"{name}-{kind}", SecretString=value)
-    here = World(DynamoStore(name, client), folder)
+    objects = account.client("s3", endpoint_url=endpoint, config=Config(signature_version="s3v4"))
+    objects.create_bucket(Bucket=name)
+    here = World(DynamoStore(name, client), folder, blobs=S3Blobs(objects, name))
     here.clock.now = datetime.now(UTC)
     lambdas = Lambdas(callback.create_app(here.testimony))
     serving = threading.Thread(target=lambdas.serve_forever, kwargs={"poll_interval": 0.05})

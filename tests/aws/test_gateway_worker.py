@@ -38,6 +38,7 @@ def test_from_the_ticket_to_a_page_and_the_end(tmp_path: Path) -> None:
             await_event(running, session, lambda event: event.type == "turn_complete")
             host = {"Host": f"{session.sandbox_id}-p{page}.preview.test"}
             await_page(task, host, lambda answer: "Directory listing" in answer.text)
+            await_event(running, session, lambda event: event.type == "version_saved")
 
             running.here.service.send("acme", session.id, "u1", "run: curl -s https://x.preview.test; true")
             await_event(running, session, lambda event: event.payload.get("code") == "egress_refused")
