@@ -165,8 +165,10 @@ class Service(Reading):
                 return session
             if not session.live:
                 raise Conflict("The session has no sandbox that could sleep; a message starts one.")
-            if not lifecycle.may_sleep(session):
+            if session.head.status is Status.RUNNING:
                 raise Conflict("The agent is at work; interrupt it first, or wait until it is ready.")
+            if not lifecycle.may_sleep(session):
+                raise Conflict("The session is just waking up; try again once its sandbox runs.")
             return self._supervisor.hibernate(session)
 
         session = decided(decide)
@@ -283,7 +285,9 @@ class Service(Reading):
             return None
         if held.fingerprint != claim.fingerprint:
             raise IdempotencyMismatch("This Idempotency-Key was used with another request; use a new one.")
-        return self._store.get(held.session_id)
+        if (session := self._store.get(held.session_id)) is None:
+            raise Conflict("The session of this Idempotency-Key was deleted for good; use a new key.")
+        return session
 
     def _replayed_now(self, claim: Claim | None) -> Session:
         session = self._replayed(claim)
