@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moto import mock_aws
 
@@ -20,12 +20,15 @@ from gateway.hub import Hub
 from gateway.inbox import Inbox
 from infra import costs
 from opensessions import tokens
+from opensessions.archives import LISTING, Archived, Change, Part, Turn
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.table import create_table
-from opensessions.events import EventBatch
+from opensessions.events import EventBatch, SandboxReady, TurnComplete
+from opensessions.keeping import Keeper, place
 from opensessions.lifecycle import Deadlines
+from opensessions.local.files import FileBlobs
 from opensessions.models import AgentConfig, NewSession
-from opensessions.ports import Ended, Launch
+from opensessions.ports import BlobStore, Ended, Launch
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
@@ -39,6 +42,7 @@ MINISTACK = REPOSITORY / ".venv-rehearsal/bin/ministack"
 REQUEST = NewSession(
     prompt="Build a todo app with Next.js and Tailwind",
     user_id="user_bench",
+    metadata={"project": "3f9c2b7e-51d8-4a06-9e4c-d17a8b20f6c5"},
     config=AgentConfig(system_prompt="You are a careful builder of small web apps." * 10),
 )
 Operation = tuple[str, Callable[[], object]]
@@ -69,9 +73,9 @@ class Tasks:
 
 
 class Bench:
-    """The service over a metered table, and every operation on it; lists are of 20 sessions."""
+    """The service over a metered table, and every operation on it; lists are of 20."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, blobs: BlobStore) -> None:
         self.now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
         self.meter = Meter(client)
         create_table(client, "sessions")
@@ -79,13 +83,16 @@ class Bench:
         self.tasks = Tasks()
         shared: dict[str, Any] = {"clock": lambda: self.now, "wake": lambda _: None}
         preview = lambda sandbox, port: f"https://{sandbox}-p{port}.previews.example.com"  # noqa: E731
+        later = lambda *_: None  # noqa: E731
         patient = Deadlines(start=10**6, silence=10**6, lifetime=10**6)
-        self.supervisor = Supervisor(self.store, self.tasks, deadlines=patient, **shared)
+        self.blobs = blobs
+        keeper = Keeper(blobs, shared["clock"])
+        self.supervisor = Supervisor(self.store, self.tasks, keeper, deadlines=patient, later=later, **shared)
         self.service = Service(
-            self.store, self.supervisor, new_id=lambda: os.urandom(16).hex(), preview_url=preview,
+            self.store, self.supervisor, keeper, new_id=lambda: os.urandom(16).hex(), preview_url=preview,
             quota=Quota(1000, 1000), **shared,
         )  # fmt: skip
-        self.testimony = Testimony(self.store, None, preview_url=preview, **shared)  # type: ignore[arg-type]
+        self.testimony = Testimony(self.store, blobs, preview_url=preview, later=later, **shared)
         self.key = tokens.api_key()
         self.store.put_key(tokens.sha256(self.key), "acme")
         self._said = 0
@@ -96,7 +103,7 @@ class Bench:
         yield "sweep: nothing due", self._swept
         for _ in range(20):
             id = service.create("acme", REQUEST).id
-        self.token = self.testimony.boot(tokens.boot_ticket(self.tasks.launches[-1].token), "10.0.0.1")
+        self._boot()
         yield "create", self._called(lambda: service.create("acme", REQUEST))
         yield "create with Idempotency-Key", self._called(lambda: service.create("acme", REQUEST, "key"))
         yield "append 1 event", lambda: self.say(1)
@@ -121,14 +128,62 @@ class Bench:
         store.commit(session, session.model_copy(update={"due_at": self.now}))
         yield "sweep: look at a session", self.supervisor.sweep
         yield "delete", self._called(lambda: service.end("acme", id))
+        yield from self._sleeping(service.create("acme", REQUEST).id)
+
+    def _sleeping(self, id: str) -> Iterator[Operation]:
+        """What is done with a session that has twenty versions."""
+        self._boot()
+        self._record(SandboxReady(), TurnComplete(reason="completed", inbox_seq=1))
+        for _ in range(19):
+            self._archived(id, "light")
+        yield "a version saved", lambda: self._archived(id, "light")
+        versions = self._called(lambda: (self.service.read("acme", id), self.store.versions(id, 0, 100)))
+        yield "list of 20 versions", versions
+        yield "hibernate", lambda: self._asleep(id)
+        yield "wake", lambda: self._awake(id)
 
     def say(self, count: int) -> None:
         """The sandbox posts so many events."""
         self.now += timedelta(seconds=20)
-        said = typical.events(self._said + count)[self._said :]
+        self._record(*typical.events(self._said + count)[self._said :])
+
+    def _record(self, *said: Any) -> None:
         batch = EventBatch.model_validate({"v": 1, "first_seq": self._said + 1, "events": said})
-        self._said += count
+        self._said += len(said)
         self.testimony.record_events(self.token, batch)
+
+    def _boot(self) -> None:
+        """The sandbox that was launched last begins to speak."""
+        ticket = tokens.boot_ticket(self.tasks.launches[-1].token)
+        self.token, self._said = self.testimony.boot(ticket, "10.0.0.1"), 0
+
+    def _archived(self, id: str, kind: Literal["full", "light"], inbox_seq: int = 0) -> None:
+        """The sandbox has stored an archive; a light one comes after a turn that changed five files."""
+        archive_id, part = os.urandom(16).hex(), Part(size=1, sha256="ab" * 32)
+        for number in (0, LISTING):
+            self.blobs.put(f"{place(id, archive_id)}/{number}", b"x")
+        files = [Change(path=f"src/components/part-{n}/index.tsx", change="modified") for n in range(5)]
+        turn = Turn(message_id=f"msg_{archive_id}", text=REQUEST.prompt, files=files, changed=5, diff="+")
+        archived = Archived(
+            kind=kind, parts=[part], listing=part, bytes=10**8, files=1000, commit="ab" * 20,
+            claude_session_id="c" * 36, inbox_seq=inbox_seq, turn=turn if kind == "light" else None,
+        )  # fmt: skip
+        self.testimony.archived(self.token, archive_id, archived)
+
+    def _asleep(self, id: str) -> None:
+        """Told to, archived, and looked at once more by the sweep."""
+        told = self.service.hibernate("acme", id)
+        self._archived(id, "full", told.hibernating or 0)
+        self.now += timedelta(seconds=61)
+        self.supervisor.sweep()
+
+    def _awake(self, id: str) -> None:
+        """Wanted by a visitor, launched, and heard of."""
+        self.testimony.wanted(id)
+        session = self.service.read("acme", id)
+        self.supervisor.relaunch(session.sandbox_id, session.launch)
+        self._boot()
+        self._record(SandboxReady())
 
     def _called(self, action: Callable[[], object]) -> Callable[[], object]:
         """With the look at the API key that comes before every call."""
@@ -150,8 +205,9 @@ def _polled(what: Callable[..., object], action: Callable[[], object]) -> Callab
 
 def counted(client: Any) -> dict[str, tuple[Units, Units]]:
     """Each operation's cost on a new table: by the rules, and as the answers reported."""
-    bench = Bench(client)
-    return {name: bench.meter.measured(action) for name, action in bench.operations()}
+    with tempfile.TemporaryDirectory() as blobs:
+        bench = Bench(client, FileBlobs(Path(blobs)))
+        return {name: bench.meter.measured(action) for name, action in bench.operations()}
 
 
 def by_rule() -> dict[str, Units]:

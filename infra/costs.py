@@ -1,16 +1,21 @@
 """`python -m infra.costs`: what a deployment costs, from one table of prices and one of what runs.
 
 Left out, because they are the callers' choice or next to nothing: the model's tokens, what clients download
-($0.09 a GB), storage, deployments. Free allowances of AWS are not taken off.
+($0.09 a GB), storage but that of an archive, deployments. Free allowances of AWS are not taken off.
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from opensessions.archives import PART_BYTES
+from opensessions.lifecycle import Deadlines
+from opensessions.models import Limits
 
 _HERE = Path(__file__).parent
 _TABLE: dict[str, Any] = json.loads((_HERE / "prices.json").read_text())
@@ -52,6 +57,10 @@ HEARTBEAT = 20
 """Seconds after which a sandbox with nothing to say says so."""
 CALLS = 20
 """To the API, in a session: create, messages, looks, streams, delete."""
+
+TURNS, USED_SECONDS = 4, 600
+"""Of a session that is left then."""
+ARCHIVE_BYTES = 50 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +106,53 @@ def idle(network: str, previews: str, size: str, model: str = "anthropic") -> li
 
 def session(network: str, seconds: float, posts: float, events_each: int, calls: int = CALLS) -> list[Line]:
     """A session whose sandbox lives so long and says so much, watched all the time by one client."""
+    events = _events(events_each)
+    return [
+        *awake(network, seconds, posts, events_each),
+        *_units("create", 1),
+        *_units("get", calls),
+        *(_units(f"stream: push {events}", posts) if events_each else []),
+        *_units("stream: a minute of silence", seconds / 60),
+        *_units("delete", 1),
+        *_called("api", calls, seconds),
+        Line("metric_month", 1 / HOURS, "the sweep tells for how long a launch has taken"),
+        Line("rest_request", calls, "calls"),
+    ]
+
+
+def awake(network: str, seconds: float, posts: float, events_each: int) -> list[Line]:
+    """A sandbox that lives so long and says so much, watched by nobody."""
     minutes, hours = seconds / 60, seconds / 3600
-    events = f"{events_each} event{'s' if events_each > 1 else ''}"
     return [
         Line("fargate_vcpu_hour", SANDBOX_VCPU * hours, "sandbox"),
         Line("fargate_gb_hour", SANDBOX_GB * hours, "sandbox"),
         Line("public_ipv4_hour", hours if network == "open" else 0, "sandbox"),
-        *_units("create", 1),
-        *_units("get", calls),
-        *_units(f"append {events}" if events_each else "sign of life", posts),
+        *_units(f"append {_events(events_each)}" if events_each else "sign of life", posts),
         *_units("inbox: look after an append", posts),
-        *(_units(f"stream: push {events}", posts) if events_each else []),
-        *_units("stream: a minute of silence", minutes),
         *_units("inbox: a minute of silence", minutes),
         *_units("sweep: look at a session", minutes),
-        *_units("delete", 1),
         *_called("callback", posts, seconds),
-        *_called("api", calls, seconds),
-        Line("metric_month", 1 / HOURS, "the sweep tells for how long a launch has taken"),
-        Line("rest_request", calls, "calls"),
+    ]
+
+
+def left_awake(network: str, seconds: float) -> list[Line]:
+    """A session that is used for ten minutes, and whose sandbox then says nothing, for so long in all."""
+    silent = seconds - USED_SECONDS
+    return [*_used(network), *awake(network, silent, silent / HEARTBEAT, 0)]
+
+
+def left_asleep(network: str) -> list[Line]:
+    """A session that is used for ten minutes, falls asleep when its limit has passed, and sleeps for the rest
+    of a month; each turn is kept as a version.
+    """
+    return [
+        *left_awake(network, USED_SECONDS + (Limits().idle_seconds or 0)),
+        *_units("a version saved", TURNS),
+        *_units("hibernate", 1),
+        *_archived(1, TURNS),
+        *_archived(math.ceil(ARCHIVE_BYTES / PART_BYTES), 1),
+        *_called("callback", TURNS + 1, USED_SECONDS),
+        Line("s3_gb_month", ARCHIVE_BYTES / 1e9, "archive"),
     ]
 
 
@@ -134,6 +171,24 @@ def _units(operation: str, times: float) -> list[Line]:
         Line("dynamodb_read", reads * times, operation),
         Line("dynamodb_write", writes * times, operation),
     ]
+
+
+def _used(network: str) -> list[Line]:
+    return session(network, USED_SECONDS, POSTS * USED_SECONDS / 1800, 1)
+
+
+def _archived(parts: int, times: int) -> list[Line]:
+    """Archives of so many parts: these, the listing, the manifest and the diff are put and looked for; older
+    ones are listed, and listed again by the version before and after they are deleted.
+    """
+    return [
+        Line("s3_write", (parts + 3 + 1 + 4) * times, "archive"),
+        Line("s3_read", (parts + 1) * times, "archive"),
+    ]
+
+
+def _events(each: int) -> str:
+    return f"{each} event{'s' if each > 1 else ''}"
 
 
 def _called(function: str, times: float, seconds: float) -> list[Line]:
@@ -165,6 +220,21 @@ def fastest_hour(network: str) -> float:
     return total(session(network, 3600, FASTEST_POSTS, FASTEST_EVENTS))
 
 
+def left_for_a_month(network: str) -> float:
+    """USD for a session that is used for ten minutes and stays awake."""
+    return total(left_awake(network, MINUTES * 60))
+
+
+def left_for_a_lifetime(network: str) -> float:
+    """USD for a session that is used for ten minutes and stays awake for as long as a sandbox may live."""
+    return total(left_awake(network, Deadlines().lifetime))
+
+
+def left_to_sleep(network: str) -> float:
+    """USD for a session that is used for ten minutes and sleeps for the rest of a month."""
+    return total(left_asleep(network))
+
+
 def report() -> str:
     """The tables of docs/deploy.md, as Markdown."""
     rows = ["| idle, a month | " + " | ".join(f"`previews={name}`" for name in PREVIEWS) + " |"]
@@ -178,6 +248,9 @@ def report() -> str:
         ("a session of 30 minutes and 1,000 events", half_hour),
         ("an hour of a sandbox that says nothing", hour),
         ("an hour of a sandbox that never stops talking", fastest_hour),
+        ("a session used for ten minutes and left for a month, asleep, with 50 MB archived", left_to_sleep),
+        ("the same, kept awake for the eight hours that a sandbox may live", left_for_a_lifetime),
+        ("the same, kept awake for the month", left_for_a_month),
     ):
         rows.append(f"| {what} | " + " | ".join(f"${cost(network):.4f}" for network in NETWORKS) + " |")
     return "\n".join(rows)
@@ -221,6 +294,7 @@ def explain() -> None:
         "idle, isolated, trial, small": idle("isolated", "trial", "small"),
         "30 minutes, 1,000 events, isolated": session("isolated", 1800, POSTS, 1),
         "an hour without pause, isolated": session("isolated", 3600, FASTEST_POSTS, FASTEST_EVENTS),
+        "10 minutes, then asleep for a month, isolated": left_asleep("isolated"),
     }
     for title, lines in chosen.items():
         print(f"\n{title}: ${total(lines):.4f}", *explained(lines), sep="\n")
