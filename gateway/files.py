@@ -33,6 +33,8 @@ FOLDER_PATH = "/v1/sessions/{session_id}/files"
 FILE_PATH = FOLDER_PATH + "/{path:path}"
 ARCHIVE_PATH = "/v1/sessions/{session_id}/archive"
 
+BYTES = "application/octet-stream"
+"""API Gateway takes all else for text, and spoils it."""
 PIECE_SECONDS, WHOLE_SECONDS = 30.0, 300.0
 """How long the next piece of what is to be written, and all of it, may take."""
 _TAG = re.compile(r'"([0-9a-f]{1,64})"', re.ASCII)
@@ -87,7 +89,7 @@ class Files:
         content = await self._source(session).content(session, names, wanted, tag)
         span = content.span
         headers = attachment(names[-1]) | {
-            "Content-Type": "application/octet-stream",
+            "Content-Type": BYTES,
             "Content-Length": str(span.stop - span.start),
             "Accept-Ranges": "bytes",
         }
@@ -99,6 +101,8 @@ class Files:
 
     async def write(self, request: Request, session: Session) -> ASGIApp:
         names, length = _names(_asked(request)), _length(request)
+        if request.headers.get("content-type") != BYTES:
+            raise HTTPException(415, f"send the bytes with Content-Type: {BYTES}")
         if not session.live:
             raise Conflict(_not_now(session))
         self._source(session)

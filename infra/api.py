@@ -1,5 +1,5 @@
-"""The public API: REST, because only REST APIs stream; event streams go to the gateway, all else to a
-function.
+"""The public API: REST, because only REST APIs stream; event streams and files go to the gateway, all else to
+a function.
 """
 
 import json
@@ -25,7 +25,10 @@ STAGE = "prod"
 RATE, BURST = 100, 200
 """Requests a second that the stage lets through."""
 STREAM = cdk.Duration.minutes(15)
-_ALLOWED = "Content-Type, X-API-Key, Authorization, Idempotency-Key, Last-Event-ID"
+BYTES = "application/octet-stream"
+"""What is sent as this reaches the gateway as it is; API Gateway takes all else for text. Answers that stream
+are never touched."""
+_ALLOWED = "Content-Type, X-API-Key, Authorization, Idempotency-Key, Last-Event-ID, Range, If-Range"
 _ERRORS = {
     apigateway.ResponseType.DEFAULT_4_XX: ("invalid_request", "The request was refused before it was read."),
     apigateway.ResponseType.DEFAULT_5_XX: ("internal_error", "The service failed; try again."),
@@ -68,6 +71,7 @@ class Api(Construct):
             "Rest",
             description="opensessions",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
+            binary_media_types=[BYTES],
             cloud_watch_role=False,
             deploy_options=apigateway.StageOptions(
                 stage_name=STAGE,
@@ -87,48 +91,39 @@ class Api(Construct):
         v1 = root.add_resource("v1")
         sessions = v1.add_resource("sessions")
         session = sessions.add_resource("{id}")
-        events = session.add_resource("events")
-        for resource in [v1, sessions, session, events]:
+        events, files, archive = (session.add_resource(name) for name in ("events", "files", "archive"))
+        file = files.add_resource("{proxy+}")
+        for resource in [v1, sessions, session, events, files, archive, file]:
             resource.add_method("ANY", to_function)
         for parent in (root, v1, session, events):
             parent.add_resource("{proxy+}").add_method("ANY", to_function)
-        self._stream(events)
+        self._stream((events, "GET"), (files, "GET"), (archive, "GET"), (file, "GET"), (file, "PUT"))
 
-    def _stream(self, events: apigateway.Resource) -> None:
-        """GET …/events, handed through as it comes. A request takes the whole query along."""
-        options = apigateway.IntegrationOptions(
-            response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
-            timeout=STREAM,
-            request_parameters={"integration.request.path.id": "method.request.path.id"},
-        )
-        parameters = {"method.request.path.id": True}
+    def _stream(self, *ways: tuple[apigateway.Resource, str]) -> None:
+        """What goes to the gateway and is handed through as it comes, with the whole query."""
         if self._edge.origin:
-            url = f"{self._edge.origin}/v1/sessions/{{id}}/events"
-            to_gateway = apigateway.HttpIntegration(url, proxy=True, http_method="GET", options=options)
-            events.add_method("GET", to_gateway, request_parameters=parameters)
+            for resource, verb in ways:
+                _to_gateway(resource, verb, self._edge.origin)
             return
-        link = self._link()
-        url = f"http://{self._gateway.balancer.load_balancer_dns_name}/v1/sessions/{{id}}/events"
-        to_gateway = apigateway.HttpIntegration(url, proxy=True, http_method="GET", options=options)
-        made = events.add_method("GET", to_gateway, request_parameters=parameters)
-        method = made.node.default_child
-        assert isinstance(method, apigateway.CfnMethod)
-        target = self._gateway.balancer.load_balancer_arn
-        method.add_property_override("Integration.ConnectionType", "VPC_LINK")
-        method.add_property_override("Integration.ConnectionId", link.attr_vpc_link_id)
-        method.add_property_override("Integration.IntegrationTarget", target)
+        link, balancer = self._link(), self._gateway.balancer
         deployment = self.rest.latest_deployment
         assert deployment
+        for resource, verb in ways:
+            method = _to_gateway(resource, verb, f"http://{balancer.load_balancer_dns_name}")
+            method.add_property_override("Integration.ConnectionType", "VPC_LINK")
+            method.add_property_override("Integration.ConnectionId", link.attr_vpc_link_id)
+            method.add_property_override("Integration.IntegrationTarget", balancer.load_balancer_arn)
+            deployment.node.add_dependency(method)
         # What is overridden on a method is not in the deployment's own fingerprint.
-        deployment.add_to_logical_id({"link": "balancer", "stream": STREAM.to_seconds()})
-        deployment.node.add_dependency(method)
+        named = [f"{verb} {resource.path}" for resource, verb in ways]
+        deployment.add_to_logical_id({"link": "balancer", "stream": STREAM.to_seconds(), "ways": named})
 
     def _link(self) -> apigatewayv2.CfnVpcLink:
         vpc, balancer = self._network.vpc, self._network.balancer
         subnets = vpc.select_subnets(subnet_group_name="private").subnet_ids
         group = closed_group(self, "Link", vpc, "API Gateway on its way in")
-        group.add_egress_rule(balancer, ec2.Port.tcp(80), "event streams")
-        balancer.add_ingress_rule(group, ec2.Port.tcp(80), "event streams")
+        group.add_egress_rule(balancer, ec2.Port.tcp(80), "event streams, files")
+        balancer.add_ingress_rule(group, ec2.Port.tcp(80), "event streams, files")
         self._unstaged()
         return apigatewayv2.CfnVpcLink(
             self,
@@ -196,6 +191,22 @@ class Api(Construct):
             record_name=context.domain,
             target=route53.RecordTarget.from_alias(targets.ApiGatewayDomain(domain)),
         )
+
+
+def _to_gateway(resource: apigateway.Resource, method: str, origin: str) -> apigateway.CfnMethod:
+    """Make a method that the gateway answers, at the same path."""
+    names = [f"request.path.{name}" for name in ("id", "proxy") if f"{{{name}" in resource.path]
+    options = apigateway.IntegrationOptions(
+        response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
+        timeout=STREAM,
+        request_parameters={f"integration.{name}": f"method.{name}" for name in names},
+    )
+    url = f"{origin}{resource.path.replace('+}', '}')}"
+    integration = apigateway.HttpIntegration(url, proxy=True, http_method=method, options=options)
+    parameters = {f"method.{name}": True for name in names}
+    made = resource.add_method(method, integration, request_parameters=parameters).node.default_child
+    assert isinstance(made, apigateway.CfnMethod)
+    return made
 
 
 def _access_log() -> apigateway.AccessLogFormat:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from opensessions.http import examples, requests, stored_events, views
+from opensessions.http import examples, files, requests, stored_events, views
 from opensessions.http.errors import TYPES
 from opensessions.http.event_stream import OPERATION as STREAM
 
@@ -25,8 +25,11 @@ _FAILURES = {
     404: "Unknown, or not yours.",
     409: "Possible in itself, but not now.",
     413: "Larger than what is taken.",
+    415: "Send the bytes as `Content-Type: application/octet-stream`.",
+    416: "The range is beyond the end.",
     429: "A quota is used up; `Retry-After` says when to try again.",
     500: "A fault of the server.",
+    503: "Not at this moment; `Retry-After` says when to try again.",
 }
 
 
@@ -98,9 +101,11 @@ def body(schema: str, *, required: bool = True) -> dict[str, Any]:
 
 
 def document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
-    """The document for these routes, and for the event stream, which is served from elsewhere."""
+    """The document for these routes, and for the event stream and the files, which the gateway serves."""
     made = get_openapi(title="opensessions", version="1", description=DESCRIPTION, routes=routes)
-    made["paths"]["/v1/sessions/{session_id}/events"] = {"get": STREAM | _stream_answers()}
+    made["paths"]["/v1/sessions/{session_id}/events"] = {"get": _served(STREAM, 400, 401, 404)}
+    for path, calls in files.OPERATIONS.items():
+        made["paths"][path] = {verb: _served(call, *failures) for verb, (call, failures) in calls.items()}
     for path, operations in made["paths"].items():
         for operation in operations.values():
             _tidy(operation)
@@ -137,12 +142,13 @@ def _schema(name: str) -> dict[str, Any]:
 
 def _headers(status: int) -> dict[str, Any]:
     wait = {"schema": {"type": "integer"}, "description": "Seconds."}
-    return {"headers": {"Retry-After": wait}} if status == 429 else {}
+    return {"headers": {"Retry-After": wait}} if status in (429, 503) else {}
 
 
-def _stream_answers() -> dict[str, Any]:
-    failures = {str(status): problem for status, problem in problems(400, 401, 404).items()}
-    return {"responses": {**STREAM["responses"], **failures}}
+def _served(operation: dict[str, Any], *failures: int) -> dict[str, Any]:
+    """An operation of the gateway, with its failures."""
+    told = {str(status): problem for status, problem in problems(*failures).items()}
+    return {**operation, "responses": {**operation["responses"], **told}}
 
 
 def _schemas() -> dict[str, Any]:
@@ -163,6 +169,7 @@ def _schemas() -> dict[str, Any]:
         views.Health,
         VersionList,
         TemplateList,
+        files.FileList,
     ]
     _, took = models_json_schema([(cls, "validation") for cls in taken], ref_template=REFERENCE)
     _, gave = models_json_schema([(cls, "serialization") for cls in given], ref_template=REFERENCE)

@@ -91,7 +91,8 @@ class Place:
         return await self.client.get(f"/v1/sessions/{S1}/{path}", headers=named)
 
     async def put(self, path: str, body: Any) -> httpx2.Response:
-        return await self.client.put(f"/v1/sessions/{S1}/{path}", content=body)
+        headers = {"Content-Type": "application/octet-stream"}
+        return await self.client.put(f"/v1/sessions/{S1}/{path}", content=body, headers=headers)
 
     def sleep(self) -> None:
         """The workspace is packed, as a sandbox does it, and the sandbox stops."""

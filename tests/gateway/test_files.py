@@ -97,6 +97,14 @@ async def test_a_file_is_written(here: Place) -> None:
     assert (await here.put("files/%2e%2e/x", b"")).status_code == 400
 
 
+async def test_bytes_that_would_be_taken_for_text_are_refused(here: Place) -> None:
+    for kind in ("text/plain", "image/png", "application/json"):
+        headers = {"Content-Type": kind}
+        answer = await here.client.put(f"/v1/sessions/{S1}/files/app/x", content=b"x", headers=headers)
+        assert answer.status_code == 415
+        assert "Content-Type: application/octet-stream" in answer.json()["error"]["message"]
+
+
 async def test_what_is_written_is_bounded(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.files.MOST_WRITTEN", 1000)
     assert (await here.put("files/app/x", b"x" * 1000)).status_code == 204

@@ -1,5 +1,7 @@
 """Whatever fits the OpenAPI document, and much that does not, is answered as the document says."""
 
+from typing import Any
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -11,7 +13,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from opensessions.http.api import create_app, router
+from opensessions.http import files
+from opensessions.http import api, history, templates
+from opensessions.http.api import create_app
 from opensessions.http.openapi import document
 from tests.fakes import World, open_account
 
@@ -21,15 +25,16 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-STREAM = "/v1/sessions/{session_id}/events"
+OF_THE_GATEWAY = ("/v1/sessions/{session_id}/events", *files.OPERATIONS)
 CALLS = [
     (path, method)
-    for path, operations in document(router.routes)["paths"].items()
+    for part in (api, history, templates)
+    for path, operations in document(part.router.routes)["paths"].items()
     for method in operations
-    if path not in (STREAM, "/healthz")
+    if path not in (*OF_THE_GATEWAY, "/healthz")
 ]
 quick = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -48,8 +53,18 @@ def test_every_answer_is_on_the_schema(here: World, path: str, method: str, mode
     @given(case=described[path][method].as_strategy(generation_mode=mode))
     def check(case: Case) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)
-        if "session_id" in (case.path_parameters or {}):
-            case.path_parameters["session_id"] = here.create().id
+        if case.path_parameters:
+            case.path_parameters |= there(here, case.path_parameters)
             case.call_and_validate(headers=headers, checks=CHECKS)
 
     check()
+
+
+def there(here: World, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Of such parameters, those that name something, with something that is there."""
+    session = here.create()
+    if "number" in parameters:
+        here.keep_turn(session)
+    if "template_id" in parameters:
+        return {"template_id": here.service.templates.create(session, "Vite").id}
+    return {"session_id": session.id} | {name: 1 for name in parameters if name == "number"}

@@ -104,18 +104,37 @@ def test_what_is_called_from_a_queue_has_time_for_it() -> None:
     assert tasks["VisibilityTimeout"] >= 6 * function["Timeout"]
 
 
-def test_event_streams_go_to_the_gateway() -> None:
-    by_name = _stream(template(previews="domain"))
-    assert by_name["Uri"].startswith("https://gateway.previews.example.net/v1/sessions/")
-    assert "ConnectionType" not in by_name
+def test_event_streams_and_files_go_to_the_gateway() -> None:
+    for way in _streams(template(previews="domain")):
+        assert way["Uri"].startswith("https://gateway.previews.example.net/v1/sessions/{id}/")
+        assert "ConnectionType" not in way
     for previews in ("trial", "off"):
-        by_link = _stream(template(previews=previews))
-        assert by_link["ConnectionType"] == "VPC_LINK"
-        assert by_link["IntegrationTarget"]["Ref"].startswith("GatewayBalancer")
+        for way in _streams(template(previews=previews)):
+            assert way["ConnectionType"] == "VPC_LINK"
+            assert way["IntegrationTarget"]["Ref"].startswith("GatewayBalancer")
         rewrite = properties(template(previews=previews), "AWS::ElasticLoadBalancingV2::ListenerRule")
         assert rewrite[0]["Transforms"][0]["UrlRewriteConfig"]["Rewrites"] == [
             {"Regex": "^/prod/(.*)$", "Replace": "/$1"}
         ]
+
+
+def test_the_gateway_has_these_methods_and_their_bytes_as_they_are() -> None:
+    made = template(previews="domain")
+    ways = {
+        (way["IntegrationHttpMethod"], way["Uri"].partition("{id}")[2]): way["RequestParameters"]
+        for way in _streams(made)
+    }
+    session = {"integration.request.path.id": "method.request.path.id"}
+    file = {**session, "integration.request.path.proxy": "method.request.path.proxy"}
+    assert ways == {
+        ("GET", "/events"): session,
+        ("GET", "/files"): session,
+        ("GET", "/archive"): session,
+        ("GET", "/files/{proxy}"): file,
+        ("PUT", "/files/{proxy}"): file,
+    }
+    [api] = properties(made, "AWS::ApiGateway::RestApi")
+    assert api["BinaryMediaTypes"] == ["application/octet-stream"]
 
 
 def test_api_gateways_own_refusals_look_like_ours() -> None:
@@ -196,14 +215,12 @@ def test_dockerfiles_are_where_the_build_looks_for_them() -> None:
         assert (Path(ROOT) / file).exists()
 
 
-def _stream(made: Template) -> dict[str, Any]:
-    [integration] = [
+def _streams(made: Template) -> list[dict[str, Any]]:
+    return [
         method["Integration"]
         for method in properties(made, "AWS::ApiGateway::Method")
         if method["Integration"].get("ResponseTransferMode") == "STREAM"
     ]
-    assert isinstance(integration, dict)
-    return integration
 
 
 def _task(made: Template, container: str) -> dict[str, Any]:

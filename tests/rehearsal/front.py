@@ -28,12 +28,15 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Streamed:
-    """A method whose answer is passed through as it comes; `path` is a pattern of the public path."""
+    """A method whose answer is passed through as it comes; `path` is a pattern of the public path, as it is
+    sent. Of requests, only bodies of a `binary` type are passed on as they are.
+    """
 
     method: str
     path: re.Pattern[str]
     uri: str
     seconds: float
+    binary: frozenset[str]
 
     def target(self, method: str, path: str) -> str | None:
         found = self.path.fullmatch(path) if method == self.method else None
@@ -51,8 +54,9 @@ def streamed(emulator: Emulator, stack: str) -> list[Streamed]:
         for page in listed
         for each in page["StackResourceSummaries"]
     }
-    found = []
-    for resource in template["Resources"].values():
+    found, resources = [], template["Resources"].values()
+    [api] = [each["Properties"] for each in resources if each["Type"] == "AWS::ApiGateway::RestApi"]
+    for resource in resources:
         properties = resource.get("Properties", {})
         if properties.get("Integration", {}).get("ResponseTransferMode") != "STREAM":
             continue
@@ -62,9 +66,10 @@ def streamed(emulator: Emulator, stack: str) -> list[Streamed]:
         }
         made = gateway.get_method(**where, httpMethod=properties["HttpMethod"])["methodIntegration"]
         path = gateway.get_resource(**where)["path"]
-        pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
-        seconds = made["timeoutInMillis"] / 1000
-        found.append(Streamed(properties["HttpMethod"], pattern, made["uri"], seconds))
+        greedy = re.sub(r"{(\w+)\+}", r"(?P<\1>.+)", path)
+        pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", greedy))
+        seconds, binary = made["timeoutInMillis"] / 1000, frozenset(api.get("BinaryMediaTypes", []))
+        found.append(Streamed(properties["HttpMethod"], pattern, made["uri"], seconds, binary))
     return found
 
 
@@ -105,14 +110,22 @@ class Front:
         host = self._public(request.headers.get("host", "").split(":")[0])
         if host != "127.0.0.1":
             return await self._pass_on(request, self._gateway(), request.scope["raw_path"].decode(), host)
-        stage, slash, rest = request.url.path.removeprefix("/").partition("/")
+        stage, slash, rest = request.scope["raw_path"].decode().removeprefix("/").partition("/")
         if stage != self._stage:
             return Response('{"message": "Forbidden"}', 403)
         for stream in self._streams:
             if target := stream.target(request.method, slash + rest):
-                named = urlsplit(stream.uri).hostname or ""
-                return await self._pass_on(request, self._gateway(), target, named, stream.seconds)
+                return await self._streamed(request, stream, target)
         return await self._invoked(request)
+
+    async def _streamed(self, request: Request, stream: Streamed, target: str) -> Response:
+        body = await request.body()
+        if len(body) > LARGEST:
+            return Response('{"message": "Request Too Long"}', 413)
+        if request.headers.get("content-type", "") not in stream.binary:
+            body = body.decode(errors="replace").encode()
+        named = urlsplit(stream.uri).hostname or ""
+        return await self._pass_on(request, self._gateway(), target, named, stream.seconds, body)
 
     def _public(self, host: str) -> str:
         label, _, end = host.partition(".")
@@ -135,14 +148,24 @@ class Front:
         return given
 
     async def _pass_on(
-        self, request: Request, to: Address, path: str, host: str, seconds: float | None = None
+        self,
+        request: Request,
+        to: Address,
+        path: str,
+        host: str,
+        seconds: float | None = None,
+        body: bytes | None = None,
     ) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
+        has_body = request.method not in ("GET", "HEAD")
+        headers = _headers(request, host)
+        if body is not None:
+            headers = [(name, value) for name, value in headers if name != "content-length"]
         sent = self._http.build_request(
             request.method,
             f"http://{to[0]}:{to[1]}{path}{query}",
-            headers=_headers(request, host),
-            content=request.stream() if request.method not in ("GET", "HEAD") else None,
+            headers=headers,
+            content=(request.stream() if body is None else body) if has_body else None,
             timeout=httpx2.Timeout(PATIENCE, read=300),
         )
         answer = await self._http.send(sent, stream=True)
