@@ -4,7 +4,7 @@ MOST_DEPTH = 5000
 MOST_PATH = 32 * 1024
 """Bytes of one path."""
 MOST_NAMES = 64 * 2**20
-"""Bytes of all paths."""
+"""Bytes of all paths, and of what links lead to."""
 MOST_LINK = 4095
 """Bytes of a link's target, which is what Linux takes."""
 
@@ -25,3 +25,6 @@ def readable(size: int) -> str:
 def shown(path: str, most: int = 200) -> str:
     """A path, quoted, for a message; shortened, and without characters that are none."""
     return ascii(path if len(path) <= most else f"{path[:most]}…")
+
+
+TOO_MANY_NAMES = f"The paths of all files and folders together have more than {readable(MOST_NAMES)}."

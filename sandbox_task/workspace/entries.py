@@ -8,6 +8,7 @@ so that no memory or time can be had from it.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from tarfile import (
     AREGTYPE,
     BLKTYPE,
@@ -66,7 +67,7 @@ class Stream:
 
     def __init__(self, source: BinaryIO, size: int, files: int) -> None:
         self._inside = zstd.ZstdFile(source, options=UNPACKING)
-        self._left = size + files * _OVERHEAD + 3 * MOST_NAMES
+        self._left = size + files * _OVERHEAD + 2 * MOST_NAMES
         self._size, self._files = size, files
 
     def take(self, size: int) -> bytes:
@@ -88,7 +89,8 @@ class Stream:
         """Entry by entry; the content of a file (`size` bytes) must be taken before the next is asked for."""
         size = files = names = 0
         while entry := self._entry():
-            files, size, names = files + 1, size + entry.size, names + _length(entry.path) + 1
+            files, size = files + 1, size + entry.size
+            names += _length(entry.path) + _length(entry.target) + 1
             if names > MOST_NAMES:
                 raise Refused(f"The paths in the archive have more than {readable(MOST_NAMES)}.")
             if files > self._files or size > self._size:
@@ -110,9 +112,7 @@ class Stream:
         if head is not None and head.type == XHDTYPE:
             if not 0 <= head.size <= _MOST_PAX:
                 raise Refused(f"A header of the archive has {readable(head.size)}.")
-            data = self.take(head.size)
-            self.take(-head.size % _BLOCK)
-            fields = _fields(data)
+            fields = _fields(self.take(head.size + -head.size % _BLOCK)[: head.size])
             head = self._head()
             if head is None:
                 raise Refused("The archive ends after a header.")
@@ -123,9 +123,15 @@ class Stream:
         if not any(block):
             return None
         try:
-            return TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            return _parsed(block)
         except (HeaderError, ValueError) as error:
             raise Refused(f"The archive is damaged: {error}.") from None
+
+
+@lru_cache(maxsize=64)
+def _parsed(block: bytes) -> TarInfo:
+    """Every other header is a pax header that others were, too."""
+    return TarInfo.frombuf(block, "utf-8", "surrogateescape")
 
 
 def _fields(data: bytes) -> dict[str, str]:

@@ -37,19 +37,21 @@ def _packed(root: Path, kind: str, limit: int, most: int) -> tuple[Tape, int]:
     with os.fdopen(1, "wb", buffering=0) as out, Descent(root) as at:
         tape = Tape(out, limit)
         for cover in ARCHIVED[kind]:
+            names: list[str] = []
             for folder in plan.folders:
-                _record(tape, at, folder, cover)
+                del names[max(folder.depth - 1, 0) :]
+                names += [folder.name] if folder.depth else []
+                record(tape, at, folder, names, cover)
         tape.end()
     return tape, plan.skipped + tape.skipped
 
 
-def _record(tape: Tape, at: Descent, folder: Folder, cover: Cover) -> None:
-    """What of a folder is covered so, itself first."""
+def record(tape: Tape, at: Descent, folder: Folder, names: list[str], cover: Cover) -> None:
+    """Put on the tape what of a folder is covered so, itself first. Raises Excess."""
     itself = folder.above is not None and folder.place.cover == cover
     members = folder.members.get(cover, ())
     if not itself and not members:
         return
-    names = folder.names
     path = "/".join([*names, ""])
     try:
         at.go(names)

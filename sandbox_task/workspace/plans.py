@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox_task.workspace import rules
-from sandbox_task.workspace.bounds import MOST_DEPTH, MOST_NAMES, MOST_PATH, Excess, readable, shown
+from sandbox_task.workspace.bounds import (
+    MOST_DEPTH,
+    MOST_NAMES,
+    MOST_PATH,
+    TOO_MANY_NAMES,
+    Excess,
+    readable,
+    shown,
+)
 from sandbox_task.workspace.descent import Descent
 from sandbox_task.workspace.rules import Cover, Place
 
@@ -125,7 +133,7 @@ class _Survey:
                 "of it cannot have more."
             )
         if self._names > MOST_NAMES:
-            raise Excess(f"The names of all files and folders have more than {readable(MOST_NAMES)}.")
+            raise Excess(TOO_MANY_NAMES)
 
 
 def _entries(at: Descent) -> Iterator["os.DirEntry[str]"]:

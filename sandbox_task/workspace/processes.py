@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 from opensessions.archives import MOST_FILES, PART_BYTES, Source
 from sandbox_task.workspace.bounds import readable
 
+_CHUNK = 256 * 1024
 _START = "import sys; sys.path[:] = {path!r}; from sandbox_task.workspace.{module} import main; main()"
 
 
@@ -26,7 +27,7 @@ class Packed(NamedTuple):
     size: int
     files: int
     skipped: int
-    listing: bytes
+    listing: memoryview
 
 
 class _Process:
@@ -79,7 +80,7 @@ class Packing(_Process):
     def packed(self) -> Packed:
         """What was packed, once there is no part left. Raises ArchiveFailed."""
         with self._busy:
-            summary, listing = self._report.readline(10_000), self._report.read(PART_BYTES + 1)
+            summary, listing = self._report.readline(10_000), _filled(self._report, PART_BYTES + 1)
             status = self._process.wait()
         told = _object(summary, f"The archive could not be made: packing ended with status {status}.")
         if len(listing) > PART_BYTES:
@@ -121,11 +122,11 @@ class Unpacking(_Process):
 
 
 def _filled(file: IO[bytes], size: int) -> memoryview:
-    """So many bytes of a file, or what there is until its end."""
-    memory, filled = memoryview(bytearray(size)), 0
-    while filled < size and (count := file.readinto(memory[filled:])):  # type: ignore[attr-defined]
-        filled += count
-    return memory[:filled]
+    """So many bytes of a file, or what there is until its end; no more memory than that."""
+    data = bytearray()
+    while len(data) < size and (more := file.read(min(size - len(data), _CHUNK))):
+        data += more
+    return memoryview(data)
 
 
 def _object(line: bytes, otherwise: str) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 import json
 import os
 import stat
-from tarfile import DIRTYPE, PAX_FORMAT, REGTYPE, SYMTYPE, TarInfo
+from tarfile import DIRTYPE, REGTYPE, SYMTYPE
 from typing import BinaryIO
 
-from sandbox_task.workspace.bounds import MOST_LINK, Excess, readable
+from sandbox_task.workspace.bounds import MOST_LINK, MOST_NAMES, TOO_MANY_NAMES, Excess, readable
 from sandbox_task.workspace.compression import compressor, zstd
+from sandbox_task.workspace.headers import BLOCK, header
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _CHUNK = 256 * 1024
-_BLOCK = 512
 
 
 class Tape:
@@ -28,11 +28,11 @@ class Tape:
         self._held = bytearray()
         self._listing = zstd.ZstdCompressor(level=3)
         self._listed: list[bytes] = []
-        self.bytes = self.files = self.skipped = 0
+        self.bytes = self.files = self.skipped = self._names = 0
 
     def folder(self, path: str, fd: int) -> None:
         """The folder that `fd` is."""
-        self._entry(TarInfo(path), DIRTYPE, os.fstat(fd))
+        self._entry(path, DIRTYPE, os.fstat(fd))
 
     def member(self, path: str, name: str, folder: int) -> None:
         """The file or link `name` in the folder that the descriptor is. Raises Excess."""
@@ -52,7 +52,7 @@ class Tape:
 
     def end(self) -> None:
         """Complete the archive. Nothing can follow."""
-        self._put(bytes(2 * _BLOCK))
+        self._put(bytes(2 * BLOCK))
         self._write(self._zstd.compress(self._held, self._zstd.FLUSH_FRAME))
         self._listed.append(self._listing.flush())
 
@@ -70,33 +70,29 @@ class Tape:
         if len(os.fsencode(target)) > MOST_LINK:
             self.skipped += 1
             return
-        info = TarInfo(path)
-        info.linkname = target
-        self._entry(info, SYMTYPE, about)
+        self._entry(path, SYMTYPE, about, target=target)
 
     def _file(self, path: str, fd: int, about: os.stat_result) -> None:
         if self.bytes + about.st_size > self._limit:
             raise Excess(f"The workspace grew beyond {readable(self._limit)} while it was packed.")
-        info = TarInfo(path)
-        info.size = left = about.st_size
-        self._entry(info, REGTYPE, about)
+        left = about.st_size
+        self._entry(path, REGTYPE, about, size=left)
         while left and (data := os.read(fd, min(left, _CHUNK))):
             self._put(data)
             left -= len(data)
         while left:
             self._put(bytes(min(left, _CHUNK)))
             left -= min(left, _CHUNK)
-        self._put(bytes(-about.st_size % _BLOCK))
+        self._put(bytes(-about.st_size % BLOCK))
         self.bytes += about.st_size
 
-    def _entry(self, info: TarInfo, kind: bytes, about: os.stat_result) -> None:
-        seconds, rest = divmod(abs(about.st_mtime_ns), 10**9)
-        sign = "-" if about.st_mtime_ns < 0 else ""
-        info.type, info.mode, info.mtime = kind, stat.S_IMODE(about.st_mode) & 0o777, int(about.st_mtime)
-        info.pax_headers = {"mtime": f"{sign}{seconds}.{rest:09d}"}
-        self._put(info.tobuf(PAX_FORMAT, "utf-8", "surrogateescape"))
+    def _entry(self, path: str, kind: bytes, about: os.stat_result, size: int = 0, target: str = "") -> None:
+        self._names += len(os.fsencode(path)) + len(os.fsencode(target)) + 1
+        if self._names > MOST_NAMES:
+            raise Excess(TOO_MANY_NAMES)
+        self._put(header(path, kind, size, about.st_mode & 0o777, about.st_mtime_ns, target))
         self.files += 1
-        line = json.dumps([info.name, _KINDS[kind], info.size, info.mtime], separators=(",", ":"))
+        line = _ENCODER.encode([path, _KINDS[kind], size, about.st_mtime_ns // 10**9])
         self._listed.append(self._listing.compress(line.encode() + b"\n"))
 
     def _put(self, data: bytes) -> None:
@@ -111,4 +107,5 @@ class Tape:
             left = left[self._out.write(left) :]
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _KINDS = {DIRTYPE: "d", REGTYPE: "f", SYMTYPE: "l"}

@@ -76,7 +76,7 @@ class Archives:
             archived = Archived(
                 kind=kind,
                 parts=parts,
-                listing=await courier.store(f"{place}/parts/{LISTING}", memoryview(packed.listing)),
+                listing=await courier.store(f"{place}/parts/{LISTING}", packed.listing),
                 bytes=packed.size,
                 files=packed.files,
                 commit=commit,

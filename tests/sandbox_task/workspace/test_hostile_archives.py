@@ -29,15 +29,15 @@ from tests.sandbox_task.workspace.tars import (
 )
 from tests.sandbox_task.workspace.trees import snapshot, unpack
 
-OUT = "/outside-of-the-workspace"
-"""Where the canary is; replaced by its true place."""
+OUT = "../outside"
+"""Where the canary is, for a link in the workspace."""
 Blocks = list[bytes]
 DEEP = "d/" * 5000 + "d"
 REFUSED: dict[str, tuple[Blocks, str]] = {
-    "absolute": ([file(f"{OUT}/x", b"x")], "is absolute"),
-    "absolute by pax": ([pax(path=f"{OUT}/x"), file("x", b"x")], "is absolute"),
-    "absolute folder": ([folder(OUT)], "is absolute"),
-    "absolute, two slashes": ([pax(path=f"/{OUT}/x"), file("x")], "is absolute"),
+    "absolute": ([file("/outside/x", b"x")], "is absolute"),
+    "absolute by pax": ([pax(path="/outside/x"), file("x", b"x")], "is absolute"),
+    "absolute folder": ([folder("/outside")], "is absolute"),
+    "absolute, two slashes": ([pax(path="//outside/x"), file("x")], "is absolute"),
     "up": ([file("../x", b"x")], "no plain path"),
     "up by pax": ([pax(path="../canary"), file("x", b"x")], "no plain path"),
     "up from within": ([file("a/../../x", b"x")], "no plain path"),
@@ -62,14 +62,16 @@ REFUSED: dict[str, tuple[Blocks, str]] = {
     "reserved kind": ([head("c", CONTTYPE)], "of an unknown kind"),
     "kind of nobody": ([head("z", b"Z")], "of an unknown kind"),
     "through a link": ([link("a", OUT), file("a/x", b"x")], "'a/x' in the archive cannot be made"),
-    "through a link up": ([link("a", "../outside"), file("a/x", b"x")], "'a/x' in the archive cannot be made"),
+    "through a link of /proc": (
+        [link("a", "/proc/self/cwd"), file("a/x")],
+        "'a/x' in the archive cannot be made",
+    ),
     "folder through a link": ([link("a", OUT), folder("a/b/c")], "'a/b/c' in the archive cannot be made"),
     "link through a link": ([link("a", OUT), link("a/x", "y")], "'a/x' in the archive cannot be made"),
     "through two links": ([link("b", OUT), link("a", "b"), file("a/x")], "'a/x' in the archive cannot be"),
     "through a link within": ([folder("d"), link("a", "d"), file("a/x")], "'a/x' in the archive cannot be"),
     "through a circle": ([link("a", "a"), file("a/x")], "'a/x' in the archive cannot be made"),
     "through a file": ([file("a"), file("a/x")], "'a/x' in the archive cannot be made"),
-    "a folder that becomes a link": ([folder("a"), link("a", OUT)], "'a' in the archive cannot be made"),
     "too deep": ([pax(path=DEEP), folder("x")], "too long or too deep"),
     "too long": ([pax(path="x" * 40_000), file("x")], "too long or too deep"),
     "too long a name": ([pax(path="x" * 256), file("x")], "cannot be made: File name too long"),
@@ -88,7 +90,10 @@ REFUSED: dict[str, tuple[Blocks, str]] = {
     "time without an end": ([pax(mtime="1e999"), file("x")], "impossible time"),
     "time in years": ([pax(mtime="9" * 12), file("x")], "impossible time"),
     "a header of a gigabyte": ([head("pax", b"x", 10**9), bytes(512)], "A header of the archive has 1.0 GB"),
-    "a header below nothing": ([with_size(head("pax", b"x"), b"\xff" * 12)], "A header of the archive has -1"),
+    "a header below nothing": (
+        [with_size(head("pax", b"x"), b"\xff" * 12)],
+        "A header of the archive has -1",
+    ),
     "header upon header": ([pax(path="a"), pax(path="b"), file("x")], "of an unknown kind"),
     "header without an entry": ([pax(path="a")], "ends after a header"),
     "record beyond its end": ([raw_pax(b"99 path=a\n"), file("x")], "cannot be read"),
@@ -120,21 +125,6 @@ def root(tmp_path: Path, outside: Path) -> Path:
     return tmp_path / "workspace"
 
 
-def at(outside: Path, blocks: Blocks) -> bytes:
-    """The archive with the canary's true place in it, where there is room for it."""
-    there = str(outside)
-    made = []
-    for block in blocks:
-        name, target = block[:100].rstrip(b"\0").decode("utf-8", "replace"), block[157:257].rstrip(b"\0")
-        if name.startswith(OUT) or target.decode("utf-8", "replace").startswith(OUT):
-            kind, data = block[156:157], block[512:]
-            moved = target.decode().replace(OUT, there)
-            block = pax(path=name.replace(OUT, there), **({"linkpath": moved} if moved else {})) + block
-            assert kind and len(data) % 512 == 0
-        made.append(block)
-    return packed(*made)
-
-
 def taken(root: Path, data: bytes, size: int = 10**6, files: int = 100) -> None:
     unpacking.unpack(Stream(io.BytesIO(data), size, files), root)
 
@@ -143,15 +133,9 @@ def taken(root: Path, data: bytes, size: int = 10**6, files: int = 100) -> None:
 def test_it_is_refused(root: Path, outside: Path, case: str) -> None:
     blocks, said = REFUSED[case]
     with pytest.raises(Refused) as refused:
-        taken(root, at(outside, blocks), *sizes(blocks))
+        taken(root, packed(*blocks))
     assert said in str(refused.value)
     assert len(str(refused.value)) < 400
-
-
-def sizes(blocks: Blocks) -> tuple[int, int]:
-    """What a well-made archive of the good entries among these would say of itself."""
-    kinds = [block[156:157] for block in blocks]
-    return sum(len(b) - 512 for b, kind in zip(blocks, kinds, strict=True) if kind == b"0"), len(blocks)
 
 
 def test_a_link_may_lead_anywhere_and_nothing_follows_it(root: Path, outside: Path) -> None:
@@ -168,7 +152,14 @@ def test_what_takes_the_place_of_a_link_is_not_written_through_it(root: Path, ou
     link_and_folder = [link("y", str(outside)), folder("y", 0o700), file("y/z", b"new")]
     blocks = [*link_and_file, *link_and_folder, file("planted", b"new"), folder("folder"), file("folder/z")]
     taken(root, packed(*blocks), 9, 8)
-    assert [(root / name).read_bytes() for name in ("x", "y/z", "planted", "folder/z")] == [b"new"] * 3 + [b""]
+    assert [(root / name).read_bytes() for name in ("x", "y/z", "planted", "folder/z")] == [b"new"] * 3 + [
+        b""
+    ]
+
+
+def test_a_folder_that_becomes_a_link(root: Path, outside: Path) -> None:
+    with pytest.raises(Refused, match="'a' in the archive cannot be made"):
+        taken(root, packed(folder("a", 0o777), link("a", OUT)), 0, 2)
 
 
 def test_the_mode_has_nothing_but_permissions(root: Path) -> None:
@@ -186,7 +177,17 @@ def test_what_else_a_header_says_is_nothing_to_us(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b"\xff\xfe", b"caf\xe9", b"\xc0\xaf..\xc0\xaf", b"a\\..\\b", b"C:\\x", b"\xe2\x80\xae", b"new\nline", b"-rf", b"... "],
+    [
+        b"\xff\xfe",
+        b"caf\xe9",
+        b"\xc0\xaf..\xc0\xaf",
+        b"a\\..\\b",
+        b"C:\\x",
+        b"\xe2\x80\xae",
+        b"new\nline",
+        b"-rf",
+        b"... ",
+    ],
 )
 def test_odd_names_are_names(root: Path, name: bytes) -> None:
     taken(root, packed(pax(hdrcharset="BINARY", path=b"d/" + name), file("x", b"x")), 1, 1)
@@ -194,7 +195,9 @@ def test_odd_names_are_names(root: Path, name: bytes) -> None:
 
 
 def test_the_last_of_two_counts(root: Path) -> None:
-    taken(root, packed(file("x", b"first"), folder("d"), file("d/y"), file("x", b"last"), link("l", "a")), 9, 5)
+    taken(
+        root, packed(file("x", b"first"), folder("d"), file("d/y"), file("x", b"last"), link("l", "a")), 9, 5
+    )
     assert (root / "x").read_bytes() == b"last"
 
 
@@ -224,20 +227,23 @@ def test_a_bomb_of_headers(root: Path) -> None:
 
 
 def test_a_bomb_of_names(root: Path) -> None:
-    one = pax(path="d/" * 4000 + "d") + folder("x")
+    one = pax(path="/".join(["d" * 255] * 120)) + folder("x")
     with pytest.raises(Refused, match="The paths in the archive have more than"):
-        taken(root, zstd.compress(one * 10_000), 0, 10_000)
+        taken(root, zstd.compress(one * 3000), 0, 3000)
 
 
 def test_a_frame_that_needs_all_memory(root: Path) -> None:
-    options = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.enable_long_distance_matching: 1}
+    parameter = zstd.CompressionParameter
+    options: dict[int, int] = {parameter.window_log: 27, parameter.compression_level: 3}
     compressor = zstd.ZstdCompressor(options=options)
     data = compressor.compress(file("x", bytes(1000)) + tars.END) + compressor.flush()
     with pytest.raises(Refused, match="damaged"):
         taken(root, data, 1000, 1)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x1f\x8b" + bytes(100), b"PK\3\4" * 9, b"\x28\xb5\x2f\xfd", os.urandom(999)])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x1f\x8b" + bytes(100), b"PK\3\4" * 9, b"\x28\xb5\x2f\xfd", os.urandom(999)]
+)
 def test_what_is_no_archive(root: Path, data: bytes) -> None:
     with pytest.raises(Refused, match=r"damaged|ends in the middle"):
         taken(root, data)

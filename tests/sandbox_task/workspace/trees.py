@@ -3,7 +3,9 @@
 import hashlib
 import os
 import stat
-from contextlib import closing
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +81,16 @@ def _told(name: str, folder: int, about: os.stat_result) -> tuple[Any, ...]:
         return (*known, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def nested(root: Path, levels: int) -> None:
-    """So many folders within one another, with a file in each."""
-    with Descent(root) as at:
-        for _ in range(levels):
-            at.go([*at.names, "d"], make=True)
-            os.close(os.open("f", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=at.fd))
+@contextmanager
+def nested(root: Path, levels: int) -> Iterator[None]:
+    """So many folders within one another, with a file in each. They are removed in the end, because what
+    cleans up after tests cannot.
+    """
+    try:
+        with Descent(root) as at:
+            for _ in range(levels):
+                at.go([*at.names, "d"], make=True)
+                os.close(os.open("f", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=at.fd))
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", str(root)], check=True)
