@@ -60,7 +60,7 @@ class Agent:
 
     def send(self, seq: int, item: Item) -> None:
         """Queue something to do between turns. Sleeping is for when there is nothing else to do, or never."""
-        busy = self._turn is not None or self._asked()
+        busy = (self._turn is not None and not self._turn.over) or self._asked()
         if not (busy and isinstance(item, events.Hibernate)):
             self._queue(Errand(seq, item))
 

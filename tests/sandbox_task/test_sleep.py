@@ -113,13 +113,13 @@ async def test_a_session_that_slept_goes_on_elsewhere_with_all_it_had(running: S
         f"(MODE=demo python3 -m http.server {port} >/dev/null 2>&1 &)"
     )
     await running.gateway.first("preview_ready", port=port)
-    await version(running, 1)
-    await running.gateway.until(lambda _: running.gateway.batches[-1].state == "idle")
+    await running.gateway.first("turn_complete")  # its version is not kept yet
     seq = await running.gateway.say(Hibernate())
     assert await running.ended(30) == 0
     assert not answers(port)
     archived = list(running.gateway.archives.kept.values())[-1]
     assert (archived.kind, archived.inbox_seq) == ("full", seq)
+    assert len(running.gateway.archives.versions) == 1
     assert [(one.port, one.cwd, one.environment.get("MODE")) for one in archived.servers] == [
         (port, "app", "demo")
     ]
