@@ -13,8 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from opensessions.http import files
-from opensessions.http import api, history, templates
+from opensessions.http import api, files, history, templates
 from opensessions.http.api import create_app
 from opensessions.http.openapi import document
 from tests.fakes import World, open_account
