@@ -5,7 +5,7 @@ from collections.abc import Callable
 from opensessions.models import Changes, Message, Session
 from opensessions.ports import SessionStore
 from tests.contract.engines import Engine
-from tests.contract.samples import START, append, create, events, say, seqs, with_head
+from tests.contract.samples import START, append, create, events, save_version, say, seqs, with_head
 
 BATCH = 500
 
@@ -18,6 +18,8 @@ def costs(engine: Engine, store: SessionStore, session: Session) -> dict[str, in
         "latest_events": lambda: store.latest_events(session.id, 50),
         "events": lambda: store.events(session.id, last - 10, 100),
         "messages": lambda: store.messages(session.id, 10),
+        "versions": lambda: store.versions(session.id, session.versions - 5, 10),
+        "version": lambda: store.version(session.id, session.versions),
         "page": lambda: store.page("acme", None, 10, None),
         "append": lambda: append(store, session, 3),
     }
@@ -31,6 +33,7 @@ def grow(store: SessionStore, session: Session, until: int) -> Session:
         said = Message(id=batch[0].id, role="assistant", content="hello", created_at=START)
         after = with_head(session, last_seq=batch[-1].seq)
         session = store.commit(session, after, Changes(events=batch, messages=(said,)))
+        session = save_version(store, session)
     say(store, create(store, account="other"), *["hello"] * (until // 600))
     return session
 
