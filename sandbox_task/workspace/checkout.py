@@ -47,7 +47,7 @@ class Checkout:
 
     def _write(self, path: str, entry: Entry, command: Running) -> None:
         *above, name = path.split("/")
-        self._stand(above)
+        stand(self._at, above)
         draft = f".{secrets.token_hex(8)}.part"
         size = _announced(command, entry)
         try:
@@ -73,16 +73,17 @@ class Checkout:
             removal.remove(self._at, name)
             os.rename(draft, name, src_dir_fd=self._at.fd, dst_dir_fd=self._at.fd)
 
-    def _stand(self, names: list[str]) -> None:
-        """Go to a folder that is made if need be; something else that is in the way goes."""
-        while True:
-            try:
-                self._at.go(names, make=True)
-                return
-            except OSError as error:
-                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                    raise
-                removal.remove(self._at, names[len(self._at.names)])
+
+def stand(at: Descent, names: list[str]) -> None:
+    """Go to a folder that is made if need be; something else that is in the way goes. Raises OSError."""
+    while True:
+        try:
+            at.go(names, make=True)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            removal.remove(at, names[len(at.names)])
 
 
 def _announced(command: Running, entry: Entry) -> int:

@@ -12,6 +12,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from opensessions.archives import Server
+from sandbox_task.workspace.checkout import stand
 from sandbox_task.workspace.descent import Descent
 from sandbox_task.workspace.listeners import Origin, listeners, origin
 
@@ -96,7 +97,7 @@ class Servers:
 
     def _log(self, name: str) -> IO[bytes]:
         with Descent(self._root) as at:
-            at.go(LOGS.split("/"), make=True)
+            stand(at, LOGS.split("/"))
             return os.fdopen(os.open(name, _CREATE, 0o644, dir_fd=at.fd), "wb")
 
     def _server(self, port: int, pid: int) -> Server | None:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from opensessions.archives import Change
 from sandbox_task.workspace import removal
-from sandbox_task.workspace.checkout import Checkout
+from sandbox_task.workspace.checkout import Checkout, stand
 from sandbox_task.workspace.descent import Descent
 from sandbox_task.workspace.git import TEXTS, Git, GitFailed
 from sandbox_task.workspace.state import CONVERSATION, Entry, State
@@ -180,7 +180,7 @@ class Versions:
         is broken is left aside.
         """
         with Descent(self._root) as at:
-            at.go(FOLDER.split("/"), make=True)
+            stand(at, FOLDER.split("/"))
         for lock in [*(self._root / FOLDER).glob("*.lock"), *(self._root / FOLDER).glob("refs/heads/*.lock")]:
             lock.unlink(missing_ok=True)
         newest = self._named(_NEWEST)

@@ -263,6 +263,10 @@ def test_versions_that_are_broken_are_begun_anew(root: Path, versions: Versions)
     put(root, {"app/a": "3"})
     again.checkout(third)
     assert (root / "app/a").read_text() == "2"
+    (root / ".opensessions").rename(root / "elsewhere")
+    (root / ".opensessions").symlink_to("elsewhere")
+    committed(Versions(root))
+    assert (root / ".opensessions").is_dir() and not (root / ".opensessions").is_symlink()
 
 
 def test_without_git_there_are_no_versions(
