@@ -204,6 +204,8 @@ async def _eventually(stage: Stage, host: str, status: int, **headers: str) -> A
         "p03000",
         "p+3000",
         "p0",
+        "p1",
+        "p0001",
         "p80",
         "p65536",
         "p99999",

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from opensessions.handshake import door_key, proof, proven
+from opensessions.handshake import FILES_PORT, door_key, proof, proven
 from sandbox_task.door import Door
 
 KEY = door_key(b"master", "sb-one")
@@ -98,6 +98,16 @@ async def test_own_ports_stay_shut_and_a_dead_port_is_told_apart() -> None:
         writer.close()
 
 
+async def test_without_the_service_of_the_files_its_port_is_dead() -> None:
+    async with open_door() as door:
+        status, (_, writer), honest = await knock(door, FILES_PORT)
+        assert (status, honest) == (502, True)
+        writer.close()
+        status, (_, writer), _ = await knock(door, FILES_PORT, OTHER)
+        assert status == 403
+        writer.close()
+
+
 async def test_the_door_itself_is_an_own_port() -> None:
     async with open_door() as door:
         status, (_, writer), _ = await knock(door, door)
@@ -105,7 +115,9 @@ async def test_the_door_itself_is_an_own_port() -> None:
         writer.close()
 
 
-@pytest.mark.parametrize("port", ["80", "1023", "65536", "03000", "+3000", "3000x", "0", "-1"])
+@pytest.mark.parametrize(
+    "port", ["80", "1023", "2", "01", "0001", "11", "65536", "03000", "+3000", "3000x", "0", "-1"]
+)
 async def test_a_port_has_one_spelling(port: str) -> None:
     async with open_door() as door:
         reader, writer = await asyncio.open_connection("127.0.0.1", door)
