@@ -104,7 +104,6 @@ def _read(file: Path) -> str:
         return opened.read(_LIMIT).decode("utf-8", "replace")
 
 
-
 def _runs(program: str, process: Process) -> bool:
     """Whether there is such a program: if not, it is a title."""
     if "/" in program:
@@ -120,14 +119,11 @@ def _packaged(process: Process, child: Process) -> Origin | None:
     if tool not in _PACKAGERS or not words:
         return None
     rest = ["--"] if tool == "npm" else []
-    package, script = (
-        child.environment.get("npm_package_json", ""),
-        child.environment.get("npm_lifecycle_event", ""),
-    )
-    if script and script in words[:2] and words[0] != "exec":
-        more = words[words.index(script) + 1 :]
-        command = [tool, "run", script, *((*rest, *more) if more else ())]
-        cwd = Path(package).parent if package.startswith("/") else process.cwd
-    else:
-        command, cwd = [tool, words[0], *rest, *words[1:]], process.cwd
+    package = child.environment.get("npm_package_json", "")
+    script = child.environment.get("npm_lifecycle_event", "")
+    if not script or script not in words[:2] or words[0] == "exec":
+        return Origin([tool, words[0], *rest, *words[1:]], process.cwd, process.environment)
+    more = words[words.index(script) + 1 :]
+    command = [tool, "run", script, *((*rest, *more) if more else ())]
+    cwd = Path(package).parent if package.startswith("/") else process.cwd
     return Origin(command, cwd, process.environment)

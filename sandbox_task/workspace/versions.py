@@ -173,6 +173,8 @@ class Versions:
                 command.given.write(line)
             commit = command.finish().decode().strip()
         self._base = commit, now
+        if self.left_out:
+            log.info("The version lacks %d files that are too large or cannot be read", self.left_out)
         return commit
 
     def _opened(self) -> tuple[tuple[str, dict[str, Entry]] | None, str | None]:
