@@ -67,12 +67,15 @@ def tool(*words: str, check: bool = True) -> str:
     return done.stdout
 
 
-def prepared() -> None:
-    """See that what is needed is installed, or say what to do. Raises Unbuilt."""
+def prepared(**more: str) -> None:
+    """See that what is needed is installed, or say what to do. `more` programs: by name, the package of each.
+    Raises Unbuilt.
+    """
     if os.geteuid() != 0:
         raise Unbuilt("Images are built as root here: run it by sudo, or in a virtual machine.")
     path = environment()["PATH"]
-    missing = [package for package in PACKAGES if not shutil.which(package, path=path)]
+    programs = {**dict(zip(PACKAGES, PACKAGES, strict=True)), **more}
+    missing = [package for name, package in programs.items() if not shutil.which(name, path=path)]
     if missing and not shutil.which("apt-get"):
         raise Unbuilt(f"Please install {', '.join(missing)}; with an engine of your own, use its `build`.")
     if missing:

@@ -8,7 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.images.podman import Unbuilt
 from tests.rehearsal.deployment import Failed
+from tests.rehearsal.full import FullRehearsal, build
 from tests.rehearsal.rehearsal import Rehearsal
 
 _BODY = '{"prompt": "Build a todo app", "user_id": "me"}'
@@ -18,22 +20,27 @@ _HEADERS = '-H "X-API-Key: $KEY" -H "Content-Type: application/json"'
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.rehearsal", description=__doc__)
     parser.add_argument("-c", "--context", action="append", default=[], metavar="KEY=VALUE")
-    pairs = [pair.split("=", 1) for pair in parser.parse_args().context]
+    parser.add_argument("--full", action="store_true", help="with containers of the real images, as root")
+    told = parser.parse_args()
+    pairs = dict(pair.split("=", 1) for pair in told.context)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         try:
-            return _rehearse(Path(folder), dict(pairs))
+            return _rehearse(Path(folder), pairs, told.full)
         except KeyboardInterrupt:
             print("\nNothing is left running.")
-        except Failed as failed:
+        except (Failed, Unbuilt) as failed:
             print(failed, file=sys.stderr)
     return 1
 
 
-def _rehearse(folder: Path, context: dict[str, str]) -> int:
+def _rehearse(folder: Path, context: dict[str, str], full: bool) -> int:
+    if full:
+        print("Building the images, unless they are there: minutes, the first time…", flush=True)
+        build()
     print("Deploying the stack to an emulator of AWS on this machine: half a minute…", flush=True)
-    system = Rehearsal(folder, **context)
+    system = FullRehearsal(folder, **context) if full else Rehearsal(folder, **context)
     try:
         print(_told(system, folder), flush=True)
         signal.pause()
@@ -50,7 +57,18 @@ def _rehearse(folder: Path, context: dict[str, str]) -> int:
     return 0
 
 
-def _told(system: Rehearsal, folder: Path) -> str:
+_QUICK = """\
+The whole system is deployed: the real stack in an emulator of AWS, its functions and two gateways as
+processes under their roles, sandboxes as walled processes, and a stand-in for the model that builds small
+apps. Nothing of it is in a cloud or costs anything."""
+_FULL = """\
+The whole system is deployed: the real stack in an emulator of AWS, its functions as processes under their
+roles; the gateway and sandboxes as containers of the real images, in a network where packets obey the
+stack's security groups; and a stand-in for the model that builds small apps. Nothing of it is in a cloud or
+costs anything."""
+
+
+def _told(system: Rehearsal | FullRehearsal, folder: Path) -> str:
     """What it is and how to use it; the operator's environment is put into a file for it."""
     shell = folder / "operator"
     told = {**system.deployment.operator, "API": system.url, "KEY": system.key}
@@ -65,9 +83,7 @@ def _told(system: Rehearsal, folder: Path) -> str:
     label = name.split(".")[0] if name.startswith("<") else "previews"
     preview = f"http://{label}.localhost:{port}/{path}" if named else "none, as previews=off"
     return f"""
-The whole system is deployed: the real stack in an emulator of AWS, its functions and two gateways as
-processes under their roles, sandboxes as walled processes, and a stand-in for the model that builds small
-apps. Nothing of it is in a cloud or costs anything. In another terminal, in this folder:
+{_FULL if isinstance(system, FullRehearsal) else _QUICK} In another terminal, in this folder:
 
   . {shell}    # from here on, that shell means this deployment
 

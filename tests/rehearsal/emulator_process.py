@@ -28,9 +28,11 @@ def free_port() -> int:
 
 
 class Emulator:
-    """`environment` is what an AWS client needs to speak to it as the account's root."""
+    """`environment` is what an AWS client needs to speak to it as the account's root. With a `model`, where
+    that is, tasks are containers; see `emulator.podman`.
+    """
 
-    def __init__(self, log: Path, auth: bool = True) -> None:
+    def __init__(self, log: Path, auth: bool = True, model: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="osr-", dir="/tmp"))
         self.folder.chmod(0o711)
         self.log = log
@@ -54,6 +56,7 @@ class Emulator:
             "REHEARSAL_FOLDER": str(self.folder),
             "REHEARSAL_CONTROL_PORT": str(control),
             "REHEARSAL_REPOSITORY": str(REPO),
+            "REHEARSAL_MODEL": model,
         }
         with log.open("wb", buffering=0) as out:
             self.process = subprocess.Popen(
@@ -92,7 +95,7 @@ class Emulator:
         self._control.close()
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(15)
+            self.process.wait(30)  # containers are ended
         finally:
             assert self.process.stdin
             self.process.stdin.close()

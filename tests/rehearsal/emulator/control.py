@@ -2,36 +2,46 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
+from tests.rehearsal.emulator.containers import Container
 from tests.rehearsal.emulator.knobs import Knobs
-from tests.rehearsal.emulator.processes import Docker
-from tests.rehearsal.emulator.symbols import get
+from tests.rehearsal.emulator.roles import credentials
 
 Body = dict[str, Any]
 Call = Callable[[Body], Any]
+
+
+class Docker(Protocol):
+    """A client, as far as it is used here."""
+
+    @property
+    def calls(self) -> Mapping[str, Call]: ...
+
+    def list(self, **options: Any) -> Sequence[Container]: ...
 
 
 class Control:
     """POST a JSON object to
 
     - `/knobs` `{knob: times}` (see `Knobs`) → how often each is still to act,
-    - `/gateways` `{"gateways": [{port: [host, port]}]}`: where a sandbox's connections to the gateway go,
     - `/kill` `{"sandbox", "signal"}`: of the worker in a sandbox's container,
-    - `/sandboxes` `{}` → `[{"sandbox", "address", "status", "said", "environment"}]`, all there ever were,
-    - `/credentials` `{"role", "name"}` → the variables for a process that runs as a role.
+    - `/sandboxes` `{}` → `[{"sandbox", "id", "address", "status", "said", "environment"}]`, all there ever
+      were; the id is the container's,
+    - `/credentials` `{"role", "name"}` → the variables for a process that runs as a role,
+    - and what `docker.calls` has besides.
     """
 
     def __init__(self, port: int, knobs: Knobs, docker: Docker) -> None:
         self._knobs, self._docker = knobs, docker
         calls: Mapping[str, Call] = {
             "/knobs": self._turn,
-            "/gateways": self._lead,
             "/kill": self._kill,
             "/sandboxes": self._sandboxes,
-            "/credentials": _credentials,
+            "/credentials": lambda body: credentials(body["role"], body["name"]),
+            **docker.calls,
         }
         server = ThreadingHTTPServer(("127.0.0.1", port), _handler(calls))
         threading.Thread(target=server.serve_forever, name="control", daemon=True).start()
@@ -39,12 +49,6 @@ class Control:
     def _turn(self, body: Body) -> dict[str, int]:
         self._knobs.turn(**body)
         return self._knobs.left()
-
-    def _lead(self, body: Body) -> None:
-        self._docker.ways.gateways = [
-            {int(port): (host, real) for port, (host, real) in gateway.items()}
-            for gateway in body["gateways"]
-        ]
 
     def _kill(self, body: Body) -> None:
         for container in self._docker.list():
@@ -56,6 +60,7 @@ class Control:
         return [
             {
                 "sandbox": each.environment["SANDBOX_ID"],
+                "id": each.id,
                 "address": each.attrs["NetworkSettings"]["Networks"]["rehearsal"]["IPAddress"],
                 "status": each.status,
                 "said": each.logs().decode(errors="replace"),
@@ -63,13 +68,6 @@ class Control:
             }
             for each in found
         ]
-
-
-def _credentials(body: Body) -> Any:
-    name = body["name"]
-    arn = f"arn:aws:lambda:us-east-1:{body['role'].split(':')[4]}:function:{name}"
-    config = {"FunctionArn": arn, "Role": body["role"], "FunctionName": name}
-    return get("core.lambda_runtime.execution_credentials")(config)
 
 
 def _handler(calls: Mapping[str, Call]) -> type[BaseHTTPRequestHandler]:

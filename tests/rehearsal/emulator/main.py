@@ -1,7 +1,8 @@
 """Starts the emulator: `python -I -c "…; main()"` in the environment of `.venv-rehearsal`.
 
 REHEARSAL_FOLDER (short: sockets lie in it), REHEARSAL_CONTROL_PORT and REHEARSAL_REPOSITORY are ours and are
-taken out of the environment, which Lambdas inherit; what ministack itself is told stays in it.
+taken out of the environment, which Lambdas inherit; what ministack itself is told stays in it. With
+REHEARSAL_MODEL, where the model is, the containers of tasks are Podman's; without, processes.
 """
 
 import os
@@ -14,6 +15,7 @@ from opensessions.local.walls.furnishing import Places
 from tests.rehearsal.emulator import functions, resources, roles, stores, symbols, tasks
 from tests.rehearsal.emulator.control import Control
 from tests.rehearsal.emulator.knobs import Knobs
+from tests.rehearsal.emulator.podman import Podman
 from tests.rehearsal.emulator.processes import Docker
 from tests.rehearsal.emulator.ways import Ways
 
@@ -24,7 +26,9 @@ def main() -> None:
     folder = Path(os.environ.pop("REHEARSAL_FOLDER"))
     port = int(os.environ.pop("REHEARSAL_CONTROL_PORT"))
     repository = Path(os.environ.pop("REHEARSAL_REPOSITORY"))
-    knobs, docker = Knobs(), _docker(folder, repository)
+    model = os.environ.pop("REHEARSAL_MODEL", "")
+    knobs = Knobs()
+    docker = Podman(int(os.environ["GATEWAY_PORT"]), model) if model else _docker(folder, repository)
     resources.install()
     roles.install()
     tasks.install(knobs, docker)
@@ -40,7 +44,8 @@ def main() -> None:
 
 def _end_with_the_tests() -> None:
     """Standard input ends when they do, however that was."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

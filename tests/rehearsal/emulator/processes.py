@@ -20,9 +20,9 @@ from opensessions.local.walls.limits import Limits
 from opensessions.local.walls.spawner import Spawner
 from opensessions.local.walls.venv import VENV
 from opensessions.local.walls.workspaces import UidRange, Workspaces
+from tests.rehearsal.emulator.containers import NAME, Container, Images
 from tests.rehearsal.emulator.ways import Way, Ways, listening
 
-NAME = "com.amazonaws.ecs.container-name"
 _INSIDE = "127.0.0.2"
 _HOSTS = f"127.0.0.1 localhost\n{_INSIDE} gateway.opensessions.internal\n"
 _RELAY = "/opt/rehearsal/relay.py"
@@ -32,38 +32,6 @@ _IMAGE = {
     "LANG": "C.UTF-8",
 }
 """What an image's own ENV would say."""
-
-
-class Container:
-    """A record that runs until it is stopped."""
-
-    def __init__(self, image: str, kwargs: Mapping[str, Any], address: str) -> None:
-        self.id = uuid.uuid4().hex
-        self.image = image
-        self.name: str = kwargs["name"]
-        self.labels: Mapping[str, str] = kwargs["labels"]
-        self.environment: Mapping[str, str] = kwargs["environment"]
-        self.attrs = {"NetworkSettings": {"Networks": {"rehearsal": {"IPAddress": address}}}}
-        self.status = "running"
-        self.code = 0
-
-    def reload(self) -> None:
-        pass
-
-    def wait(self) -> dict[str, int]:
-        return {"StatusCode": self.code}
-
-    def logs(self, **options: Any) -> Any:
-        return iter(()) if options.get("stream") else b""
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        self.status, self.code = "exited", 128 + number
-
-    def stop(self, timeout: float = 10) -> None:
-        self.status = "exited"
-
-    def remove(self, **options: Any) -> None:
-        pass
 
 
 class Sandbox(Container):
@@ -113,11 +81,22 @@ class Docker:
         self._addresses = (f"127.77.250.{number}" for number in itertools.count(1))
 
     @property
+    def calls(self) -> Mapping[str, Callable[[dict[str, Any]], None]]:
+        """For the tests: `/gateways` `{"gateways": [{port: [host, port]}]}`, where sandboxes find them."""
+        return {"/gateways": self._lead}
+
+    def _lead(self, body: dict[str, Any]) -> None:
+        self.ways.gateways = [
+            {int(port): (host, real) for port, (host, real) in gateway.items()}
+            for gateway in body["gateways"]
+        ]
+
+    @property
     def containers(self) -> "Docker":
         return self
 
     @property
-    def images(self) -> "Images":
+    def images(self) -> Images:
         return Images()
 
     def get(self, wanted: str) -> Container:
@@ -170,26 +149,6 @@ class Docker:
         for container in self.list():
             container.stop(0)
         self._spawner.close()
-
-
-class Images:
-    """Every image is here."""
-
-    def get(self, name: str) -> "Images":
-        return self
-
-    def pull(self, name: str, **options: Any) -> "Images":
-        return self
-
-    def tag(self, *names: str, **options: str) -> bool:
-        return True
-
-    def get_registry_data(self, name: str, **options: Any) -> "Images":
-        return self
-
-    @property
-    def id(self) -> str:
-        return "sha256:" + "0" * 64
 
 
 def _code(words: str) -> int:

@@ -54,7 +54,8 @@ def install() -> None:
     _add_attributes(handlers["AWS::EC2::VPC"], lambda properties: {"CidrBlock": properties["CidrBlock"]})
     _refer_by_arn(handlers["AWS::SecretsManager::Secret"])
     wrap("services.cloudformation.provisioners._sm_secret_string")(_generated)
-    wrap("services.cloudformation.provisioners._ecs_task_def_create")(_registered)
+    register = wrap("services.cloudformation.provisioners._ecs_task_def_create")(_registered)
+    handlers["AWS::ECS::TaskDefinition"]["create"] = register
     wrap("services.ecr._describe_images")(_unknown_image)
 
 

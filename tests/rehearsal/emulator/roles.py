@@ -90,6 +90,14 @@ def _response(original: Callable[..., Any]) -> Callable[..., Any]:
     return response
 
 
+def credentials(role: str, name: str) -> dict[str, str]:
+    """The variables for a process that runs as a role."""
+    arn = f"arn:aws:lambda:us-east-1:{role.split(':')[4]}:function:{name}"
+    config = {"FunctionArn": arn, "Role": role, "FunctionName": name}
+    found: dict[str, str] = get("core.lambda_runtime.execution_credentials")(config)
+    return found
+
+
 def _definition(data: dict[str, Any]) -> dict[str, Any]:
     status, _, body = get("services.ecs._describe_task_definition")(
         {"taskDefinition": data["taskDefinition"]}

@@ -21,13 +21,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "services.cloudformation.provisioners": (
         "_RESOURCE_HANDLERS", "_ec2_sg_permissions", "_ecs_task_def_create", "_sm_secret_string",
     ),
-    "services.ec2": ("_security_groups",),
+    "services.alb": ("_lbs",),
+    "services.ec2": ("_route_tables", "_security_groups"),
     "services.ecr": ("_describe_images", "_find_image"),
     "services.ecs": (
         "_build_run_kwargs", "_cleanup_task_resources", "_describe_task_definition", "_get_docker",
         "_mark_task_pending", "_mark_task_running", "_mark_task_stopped", "_register_task_definition",
-        "_resolve_cluster_name", "_resolve_task", "_run_task", "_sanitize", "_start_task_worker",
-        "_stop_task", "_tasks",
+        "_requested_subnet", "_resolve_cluster_name", "_resolve_task", "_run_task", "_sanitize",
+        "_start_task_worker", "_stop_task", "_tasks",
     ),
     "services.eventbridge": ("_put_events",),
     "services.sqs": ("_act_send_message",),

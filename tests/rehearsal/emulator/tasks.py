@@ -19,6 +19,9 @@ _NOT_FOR_TASKS = (
 )  # fmt: skip
 
 
+_ARN = "com.amazonaws.ecs.task-arn"
+
+
 def install(knobs: Knobs, docker: object) -> None:
     """`docker` stands in for a Docker client and starts the containers of tasks."""
     wrap("services.ecs._get_docker")(lambda original: lambda: docker)
@@ -27,6 +30,7 @@ def install(knobs: Knobs, docker: object) -> None:
     wrap("services.ecs._run_task")(lambda original: _run_task(original, knobs))
     wrap("services.ecs._start_task_worker")(lambda original: _start(original, knobs))
     wrap("services.ecs._stop_task")(_stop_task)
+    wrap("services.ecs._requested_subnet")(_placed)
     wrap("services.ecs._build_run_kwargs")(_run_kwargs)
 
 
@@ -112,14 +116,36 @@ def _finish(task: Data, data: Data, scope: Any) -> None:
         get("services.ecs._mark_task_stopped")(task["taskArn"], task, reason, "UserInitiated", exit_code=0)
 
 
+class Placement(str):
+    """The subnet that a task is in, with what else was asked for."""
+
+    groups: tuple[str, ...] = ()
+    public_ip = False
+
+
+def _placed(original: Callable[[Data], str | None]) -> Callable[[Data], str | None]:
+    def placed(data: Data) -> str | None:
+        if (subnet := original(data)) is None:
+            return None
+        asked, placement = data["networkConfiguration"]["awsvpcConfiguration"], Placement(subnet)
+        placement.groups = tuple(asked.get("securityGroups") or ())
+        placement.public_ip = asked.get("assignPublicIp") == "ENABLED"
+        return placement
+
+    return placed
+
+
 def _run_kwargs(original: Callable[..., Data]) -> Callable[..., Data]:
-    """A task without a role gets no credentials and no endpoint, and the host's architecture is right."""
+    """A task without a role gets no credentials and no endpoint, and the host's architecture is right. The
+    definition of the container, and the task's definition and place, come along.
+    """
 
     def build(cdef: Data, td: Data, env: Data, *rest: Any) -> Data:
         if not td.get("taskRoleArn"):
             env = {name: value for name, value in env.items() if name not in _NOT_FOR_TASKS}
         kwargs = original(cdef, td, env, *rest)
         kwargs.pop("platform", None)
-        return {**kwargs, "user": cdef.get("user"), "read_only": bool(cdef.get("readonlyRootFilesystem"))}
+        place = get("services.ecs._tasks")[kwargs["labels"][_ARN]].get("_subnet")
+        return {**kwargs, "definition": cdef, "task": td, "placement": place}
 
     return build
