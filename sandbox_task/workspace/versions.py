@@ -129,6 +129,9 @@ class Versions:
         if not self._usable() or not (self._root / FOLDER).is_dir():
             return
         with self._lock, suppress(GitFailed, OSError):
+            for cut_off in ("objects/pack/tmp_*", "objects/*/tmp_obj_*", "fast_import_crash_*"):
+                for path in (self._root / FOLDER).glob(cut_off):
+                    path.unlink(missing_ok=True)
             counted = self._git.run("count-objects", "-v").decode().splitlines()
             about = {name: int(number) for name, _, number in (line.partition(": ") for line in counted)}
             if about["count"] > _LOOSE or about["size"] > _LOOSE_KB or about["packs"] > _PACKS:

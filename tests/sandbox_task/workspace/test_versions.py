@@ -288,8 +288,12 @@ def test_many_versions_of_a_long_conversation_take_little_room(root: Path, versi
         last = committed(versions)
         first = first or last
     size = talk.stat().st_size
+    (root / FOLDER / "objects/pack/tmp_pack_x").touch()
     versions.tidy()
+    assert not (root / FOLDER / "objects/pack/tmp_pack_x").exists()
+    (root / FOLDER / "objects/pack/tmp_pack_x").touch()
     versions.tidy()
+    assert not (root / FOLDER / "objects/pack/tmp_pack_x").exists()
     stored = sum(path.stat().st_size for path in (root / FOLDER).rglob("*") if path.is_file())
     print(f"{size / 1e6:.1f} MB of conversation, {stored / 1e6:.1f} MB of versions")
     assert stored < size
