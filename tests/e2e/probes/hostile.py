@@ -119,6 +119,7 @@ class Inside:
     server: Server
     session: dict[str, Any]
     processes: list[psutil.Process] = field(default_factory=list)
+    since: int = 0
 
     @classmethod
     def of(cls, server: Server, **config: Any) -> "Inside":
@@ -137,6 +138,7 @@ class Inside:
         self.server.turn(self.session, START)
         until(lambda: self.get().status_code == 200)
         self.processes = [each for each in family(self.server) if each not in before]
+        self.since = self.server.get(self.session)["lastSeq"]
 
     def get(self, path: str = "/", port: int = 3000, **headers: str) -> httpx2.Response:
         return self.server.preview(self.session, path, port, **headers)
@@ -191,6 +193,21 @@ class Inside:
 
     def status(self) -> str:
         return str(self.server.get(self.session)["status"])
+
+    def losses(self) -> list[str]:
+        """Why its sandboxes were lost since it was revived, one after the other."""
+        path = f"/v1/sessions/{self.session['id']}/events/page"
+        found, after = [], self.since
+        while page := self.server.http.get(path, params={"after": after}).json()["data"]:
+            found += [event["message"] for event in page if event["type"] == "sandbox_lost"]
+            after = page[-1]["seq"]
+        return found
+
+    def lost(self, seconds: float, pause: float = 0.05) -> str:
+        """Why its sandbox is lost, once it is and nothing of it runs."""
+        why = until(self.losses, seconds, pause)
+        until(lambda: not alive(self.processes), 5)
+        return why[-1]
 
     def end(self) -> None:
         self.server.delete(self.session)
