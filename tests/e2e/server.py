@@ -27,6 +27,7 @@ class Server(Target):
     environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
     key: str = KEY
+    module: str = "opensessions.local.server"
 
     def start(self) -> "Server":
         own = {
@@ -41,7 +42,7 @@ class Server(Target):
         if self.user is not None:
             os.chown(self.data, self.user, self.user)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "opensessions.local.server"],
+            [sys.executable, "-m", self.module],
             cwd=REPO, env=own, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             user=self.user, group=self.user, extra_groups=None if self.user is None else [],
         )  # fmt: skip
