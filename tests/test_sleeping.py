@@ -243,11 +243,11 @@ def test_nobody_elses_archive_is_taken(here: World) -> None:
 
 
 def message(here: World, session: Session) -> None:
-    here.service.send("acme", session.id, "u1", "One more thing")
+    assert here.service.send("acme", session.id, "u1", "One more thing").hibernating is None
 
 
 def restore(here: World, session: Session) -> None:
-    here.service.restore("acme", session.id, 1)
+    assert here.service.restore("acme", session.id, 1).hibernating is None
 
 
 def template(here: World, session: Session) -> None:
