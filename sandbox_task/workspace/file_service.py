@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -42,11 +42,11 @@ class Refused(Exception):
 
 
 class FileService:
-    """Serves the workspace `root`, archives of it up to `limit` bytes."""
+    """Serves the workspace `root`, archives of it up to `limit` bytes. `packing` counts those under way."""
 
     def __init__(self, root: Path, limit: int) -> None:
         self._root, self._limit = root, limit
-        self._archives = 0
+        self.packing = 0
 
     def protocol(self) -> asyncio.Protocol:
         """What takes a connection over."""
@@ -128,9 +128,9 @@ class FileService:
         await exchange.end()
 
     async def _archive(self, exchange: "_Exchange") -> None:
-        if self._archives == _MOST_ARCHIVES:
+        if self.packing == _MOST_ARCHIVES:
             raise Refused(503)
-        self._archives += 1
+        self.packing += 1
         try:
             async with self._packing() as process:
                 assert process.stdout
@@ -145,7 +145,7 @@ class FileService:
                     raise ConnectionError("the packing failed")
                 await exchange.end()
         finally:
-            self._archives -= 1
+            self.packing -= 1
 
     @asynccontextmanager
     async def _packing(self) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -158,7 +158,8 @@ class FileService:
             yield process
         finally:
             if process.returncode is None:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    process.kill()
                 await process.communicate()  # what is left in the pipe keeps it open
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.e2e import test_main_job
+from tests.e2e.test_files import *  # noqa: F403
 from tests.e2e.test_main_job import *  # noqa: F403
 from tests.e2e.test_watching import *  # noqa: F403
 from tests.rehearsal.rehearsal import Rehearsal

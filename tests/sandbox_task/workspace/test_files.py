@@ -6,6 +6,8 @@ import io
 import json
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import AsyncIterator
@@ -45,6 +47,7 @@ class Workspace:
 
     root: Path
     door: int
+    service: FileService
 
     @property
     def outside(self) -> Path:
@@ -96,10 +99,11 @@ async def _answer(http: h11.Connection, reader: asyncio.StreamReader) -> Answer:
 async def serving(root: Path, limit: int = 10**9) -> AsyncIterator[Workspace]:
     listener = socket.create_server(("127.0.0.1", 0))
     made = Door(set())
-    made.key, made.files = KEY, FileService(root, limit).protocol
+    service = FileService(root, limit)
+    made.key, made.files = KEY, service.protocol
     server = await made.listen(listener.detach(), None)
     try:
-        yield Workspace(root, server.sockets[0].getsockname()[1])
+        yield Workspace(root, server.sockets[0].getsockname()[1], service)
     finally:
         server.close()
 
@@ -392,15 +396,17 @@ async def test_who_leaves_an_archive_takes_its_process_along(workspace: Workspac
     transport: Any = await door(lambda: ("127.0.0.1", workspace.door), KEY, FILES_PORT)(lambda: protocol)
     transport.write(b"GET /archive HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
-    transport.abort()
 
     def children() -> list[str]:
         listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         return [pid for pid in listed if b"workspace.download" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
-    async with asyncio.timeout(10):
-        while children():
+    assert children()
+    transport.abort()
+    async with asyncio.timeout(30):
+        while workspace.service.packing:
             await asyncio.sleep(0.02)
+    assert not children()
 
 
 @pytest.mark.parametrize(
@@ -409,3 +415,8 @@ async def test_who_leaves_an_archive_takes_its_process_along(workspace: Workspac
 async def test_there_is_nothing_else(workspace: Workspace, request_line: str) -> None:
     method, target = request_line.split()
     assert (await workspace.ask(method, target)).status == 404
+
+
+def test_a_worker_starts_without_it() -> None:
+    ask = "import sys, sandbox_task.worker; sys.exit('sandbox_task.workspace.file_service' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", ask], cwd=Path(__file__).parents[3]).returncode == 0
