@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from bench import event_latency, functions, memory, pieces, posts, request_units, turns
+from bench import archives, event_latency, functions, memory, pieces, posts, request_units, turns
 
 
 def previews() -> None:
@@ -32,6 +32,7 @@ PARTS = {
     "events": event_latency.measure,
     "memory": memory.measure,
     "functions": functions.measure,
+    "archives": archives.measure,
     "request_units": request_units.measure,
     "previews": previews,
     "pieces": pieces.measure,

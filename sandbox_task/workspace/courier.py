@@ -1,6 +1,7 @@
 """Parts of archives on their way to where they are kept, and back."""
 
 import asyncio
+import base64
 import hashlib
 import json
 import logging
@@ -12,7 +13,7 @@ from typing import Self, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from opensessions.archives import Part
+from opensessions.archives import CHECKSUM, Part
 from sandbox_task.gateway import PATIENT, Backoff, refuse
 from sandbox_task.workspace.processes import ArchiveFailed
 
@@ -72,7 +73,7 @@ class Courier:
 
         async def attempt() -> Part:
             place = await self._told(path, part, _Url)
-            await self._put(place.url, data)
+            await self._put(place.url, data, part.sha256)
             return part
 
         return await self._persistently(attempt)
@@ -105,12 +106,14 @@ class Courier:
         except ValidationError:
             raise _Again("The gateway's answer was no answer") from None
 
-    async def _put(self, url: str, data: memoryview) -> None:
+    async def _put(self, url: str, data: memoryview, sha256: str) -> None:
         async def body() -> AsyncIterator[bytes]:
             for start in range(0, len(data), _CHUNK):
                 yield bytes(data[start : start + _CHUNK])
 
         client, headers = await self._client_for(url), {"Content-Length": str(len(data))}
+        if client is not self._client:
+            headers[CHECKSUM] = base64.b64encode(bytes.fromhex(sha256)).decode()
         try:
             response = await client.put(url, content=body(), headers=headers)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:

@@ -43,6 +43,7 @@ def plant(root: Path) -> None:
     (app / "node_modules/vite/bin.js").write_text("//")
     (app / "node_modules/.bin/vite").symlink_to("../vite/bin.js")
     (app / ".venv/bin/python3").symlink_to("/usr/bin/python3")
+    (app / "linked").symlink_to("src")
     (app / "dangling").symlink_to("nowhere\udcff")
     (app / "zeros").write_bytes(bytes(100_000))
     (app / "nothing").touch()
