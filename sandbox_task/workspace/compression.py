@@ -15,8 +15,8 @@ UNPACKING: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW
 
 
 def compressor() -> "zstd.ZstdCompressor":
-    """A compressor for a whole workspace, with threads of its own. Small jobs keep its memory small; that each
-    looks back at all of the one before it makes up for what they would lose.
+    """A compressor for a whole workspace, with threads of its own. Small jobs keep its memory small; that
+    each looks back at all of the one before it makes up for what they would lose.
     """
     parameter = zstd.CompressionParameter
     return zstd.ZstdCompressor(
