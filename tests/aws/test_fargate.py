@@ -22,7 +22,7 @@ from tests.aws.account import placing
 
 ACCOUNT = "123456789012"
 PLACE = Cluster(
-    "cluster", f"arn:aws:ecs:us-east-1:{ACCOUNT}:task-definition/sandbox:7", ("s1", "s2"), "sg", True, "q"
+    "cluster", f"arn:aws:ecs:us-east-1:{ACCOUNT}:task-definition/sandbox:7", ("s1", "s2"), "sg", True
 )
 
 

@@ -16,7 +16,8 @@ PLACING = {
 
 
 def test_what_is_set_is_read() -> None:
-    assert settings.cluster(PLACING) == Cluster("c", "sandbox", ("s1", "s2"), "sg", False, "https://sqs")
+    assert settings.cluster(PLACING) == Cluster("c", "sandbox", ("s1", "s2"), "sg", False)
+    assert settings.tasks_queue(PLACING) == "https://sqs"
     assert settings.quotas({"QUOTA_LIVE": "3"}) == Quotas(live=3, creates=60)
     storage = settings.storage(
         {"TABLE_NAME": "t", "BUCKET_NAME": "b", "PREVIEW_URL": "https://{sandbox}-p{port}.p.test"}
@@ -27,8 +28,9 @@ def test_what_is_set_is_read() -> None:
 
 @pytest.mark.parametrize("name", PLACING)
 def test_what_is_missing_is_named(name: str) -> None:
+    read = settings.tasks_queue if name == "TASKS_QUEUE_URL" else settings.cluster
     with pytest.raises(SettingsError, match=name):
-        settings.cluster({**PLACING, name: ""})
+        read({**PLACING, name: ""})
 
 
 @pytest.mark.parametrize("name", ["TABLE_NAME", "BUCKET_NAME"])

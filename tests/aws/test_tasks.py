@@ -12,15 +12,13 @@ from tests.aws.events import stopped
 from tests.fakes import World
 
 
-def test_a_task_that_stopped_ends_its_session_once(here: World) -> None:
+def test_a_task_that_stopped_is_lost_once(here: World) -> None:
     session = here.create()
     for _ in range(3):
         tasks.act(stopped(session), here.supervisor)
-    now = here.now(session)
-    assert now.head.status is Status.ERROR
-    last = here.store.latest_events(session.id, 1)[0]
-    assert last.payload["message"].startswith("Its worker ended with status 1.")
-    assert here.types(session).count("error") == 1
+    [lost] = [event for event in here.store.events(session.id, 0, 99) if event.type == "sandbox_lost"]
+    assert "Its worker ended with status 1." in str(lost.payload)
+    assert here.put_off == [(session.sandbox_id, session.launch + 1, 0)]
     assert here.runtime.live == {}
 
 
@@ -51,9 +49,10 @@ def test_what_is_no_end_of_this_launch_changes_nothing(here: World, detail: dict
 def test_the_end_of_an_earlier_launch_comes_too_late(here: World) -> None:
     first = here.create()
     tasks.act(stopped(first), here.supervisor)
-    second = here.service.send("acme", first.id, "u1", "Go on")
+    here.supervisor.relaunch(*here.put_off.pop()[:2])
+    second = here.now(first)
     tasks.act(stopped(first), here.supervisor)
-    assert here.now(second).head.status is Status.RUNNING
+    assert here.now(second) == second
     assert list(here.runtime.live) == [second.sandbox_id]
 
 
@@ -94,10 +93,10 @@ def test_a_task_that_stops_for_want_of_capacity_is_tried_again(here: World, said
     ],
     ids=["image", "ran", "nothing said"],
 )
-def test_what_will_not_pass_is_an_error_at_once(here: World, detail: dict[str, Any]) -> None:
+def test_what_is_no_want_of_capacity_is_not_taken_for_it(here: World, detail: dict[str, Any]) -> None:
     session = here.create()
     tasks.act(stopped(session, **detail), here.supervisor)
-    assert (here.put_off, here.now(session).head.status) == ([], Status.ERROR)
+    assert here.now(session).lacked == () and "sandbox_lost" in here.types(session)
 
 
 @pytest.mark.parametrize(
