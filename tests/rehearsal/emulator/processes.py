@@ -118,7 +118,7 @@ class Docker:
         around = [urlsplit(told[name]) for name in ("GATEWAY_URL", "EGRESS_URL")]
         ports = [int(url.port or 80) for url in around]
         way = self.ways.open(ports)
-        workspace, uid = self._workspaces.prepare(f"sb-{uuid.uuid4().hex}")
+        workspace, uid = self._workspaces.make(f"sb-{uuid.uuid4().hex}")
         door = listening(way.door)
         try:
             words = [str(door), told["DOOR_PORT"], _INSIDE, *map(str, ports)]

@@ -56,6 +56,7 @@ def install() -> None:
     wrap("services.cloudformation.provisioners._sm_secret_string")(_generated)
     register = wrap("services.cloudformation.provisioners._ecs_task_def_create")(_registered)
     handlers["AWS::ECS::TaskDefinition"]["create"] = register
+    wrap("services.cloudformation.provisioners._cw_metric_alarm_record")(_of_several_metrics)
     wrap("services.ecr._describe_images")(_unknown_image)
 
 
@@ -193,6 +194,24 @@ def _registered(original: Callable[..., Made]) -> Callable[..., Made]:
         return arn, {"TaskDefinitionArn": arn}
 
     return create
+
+
+def _of_several_metrics(original: Callable[[str, Properties], Any]) -> Callable[[str, Properties], Any]:
+    """An alarm on a computation is there, but watches nothing: ministack cannot compute."""
+
+    def record(name: str, properties: Properties) -> Any:
+        if "Metrics" in properties:
+            kept = {key: value for key, value in properties.items() if key != "Metrics"}
+            properties = {
+                "Namespace": "rehearsal",
+                "MetricName": name,
+                "Period": 60,
+                "Statistic": "Sum",
+                **kept,
+            }
+        return original(name, properties)
+
+    return record
 
 
 def _camel(value: Any) -> Any:

@@ -19,7 +19,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "error_response_json", "get_account_id", "get_region", "json_response", "request_scope",
     ),
     "services.cloudformation.provisioners": (
-        "_RESOURCE_HANDLERS", "_ec2_sg_permissions", "_ecs_task_def_create", "_sm_secret_string",
+        "_RESOURCE_HANDLERS", "_cw_metric_alarm_record", "_ec2_sg_permissions", "_ecs_task_def_create",
+        "_sm_secret_string",
     ),
     "services.alb": ("_lbs",),
     "services.ec2": ("_route_tables", "_security_groups"),
