@@ -76,9 +76,10 @@ class EgressProxy:
         try:
             with self._unasked_place(writer):
                 request, rest = await self._request(reader)
-                grant = await self._caller(request)
+                grant, to_bucket = await self._caller(request)
             with self._place(grant):
-                await Passage(self._outside, grant, request, reader, writer).go(rest)
+                passage = Passage(self._outside, grant, request, reader, writer, to_bucket=to_bucket)
+                await passage.go(rest)
         except Refused as refusal:
             if grant and refusal.host:
                 self._refusals.tell(grant.session_id, refusal.host, refusal.reason)
@@ -101,15 +102,18 @@ class EgressProxy:
             raise Refused(400, "Bad request: nothing may follow a CONNECT before its answer.")
         return request, rest
 
-    async def _caller(self, request: Asked) -> SandboxGrant:
+    async def _caller(self, request: Asked) -> tuple[SandboxGrant, bool]:
+        """Who asks, and whether that is the worker, on its way to the bucket."""
         token = proxy_token(request.request) or ""
+        if token and self._outside.policy.is_bucket(request.host, request.port):
+            worker = await self._authorize(token, "worker")
+            if worker is not None:
+                return worker, True
         grant = await self._authorize(token, "egress") if token else None
-        if grant is None and token and self._outside.policy.is_bucket(request.host, request.port):
-            grant = await self._authorize(token, "worker")
         if grant is None:
             challenge = 'Proxy-Authenticate: Basic realm="sandbox egress"\r\n'
             raise Refused(407, "The egress token of a live sandbox is required.", challenge)
-        return grant
+        return grant, False
 
     @contextlib.contextmanager
     def _unasked_place(self, writer: asyncio.StreamWriter) -> Iterator[None]:

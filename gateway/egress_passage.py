@@ -79,13 +79,15 @@ class Passage:
         asked: Asked,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        *,
+        to_bucket: bool,
     ) -> None:
         self._outside = outside
         self._grant = grant
         self._asked = asked
         self._reader = reader
         self._writer = writer
-        self._to_bucket = outside.policy.is_bucket(asked.host, asked.port)
+        self._to_bucket = to_bucket
         accounts = outside.bucket_accounts if self._to_bucket else outside.accounts
         self._account = accounts.of(grant.session_id)
         self._failure: Refused | None = None

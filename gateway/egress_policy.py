@@ -22,13 +22,10 @@ class EgressPolicy:
     `own_names` are this installation's (API, previews, load balancer): they and all below them are refused,
     in lower case without a dot at the end. `own_networks` are refused though they may be public addresses.
 
-    `bucket`, host and port, is where the blob store's presigned addresses lead (`authority_of` one). Every
-    session gets there, whatever the lists say and wherever the name leads, and its bytes are not counted
-    against the session's: its archives take that way. So the agent gets there too, and finds nothing: the
-    bucket answers nobody without a signature, and those that a sandbox is given are for parts of its own
-    session's archives, each for certain bytes or for reading. What a tunnel carries is not seen, though: an
-    agent that brings signatures for somebody else's bucket may find that one at the same addresses, which
-    matters where a list is to keep it from sending anything anywhere.
+    `bucket`, host and port, is where the blob store's presigned addresses lead (`authority_of` one). The
+    worker of every session gets there by its own token, whatever the lists say and wherever the name leads,
+    and its bytes are not counted against the session's: its archives take that way. For an agent, which has
+    another token, it is a host like any other.
     """
 
     allow: Hosts | None = None

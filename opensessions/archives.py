@@ -9,8 +9,9 @@ it and asks, part by part, where to put it:
 
 and the other way round, `GET /sandbox/v1/archives/<id>/parts/<number>` is answered with the bytes, or with a
 307 to where they are. An address that begins with `/` is the gateway's own; any other is reached by way of
-the egress proxy, with no header of ours. Parts are numbered from 0; `LISTING` is the number under which the
-listing goes. Nothing of an archive counts until its `Archived` was answered; then it is durable.
+the egress proxy, with no header of ours but `CHECKSUM`, the SHA-256 in base 64, at a PUT. Parts are numbered
+from 0; `LISTING` is the number under which the listing goes. Nothing of an archive counts until its
+`Archived` was answered; then it is durable.
 
 Like `opensessions.events`, which it belongs to, this module goes into the sandbox.
 """
@@ -19,6 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+CHECKSUM = "x-amz-checksum-sha256"
 PART_BYTES = 16 * 2**20
 """The most that one part may have."""
 MOST_PARTS = 256

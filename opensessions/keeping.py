@@ -89,7 +89,8 @@ class Keeper:
         newest, manifest = sources[-1]
         return Beginning(
             sources=[_source(archive, of) for archive, of in sources],
-            commit=newest.commit,
+            # A light one may have been packed while the next turn wrote already.
+            commit=newest.commit or (manifest.commit if newest.kind == "light" else None),
             claude_session_id=None
             if newest.fresh
             else newest.claude_session_id or manifest.claude_session_id,

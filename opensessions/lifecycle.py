@@ -87,8 +87,9 @@ def heard(session: Session, said: Sequence[AnyEvent], now: datetime) -> Session:
     for event in said:
         if isinstance(event, TurnComplete):
             session = _turn_over(session, event, now)
-        elif isinstance(event, Restored) and event.version <= session.versions:
-            back = session.model_copy(update={"version": event.version})
+        elif isinstance(event, Restored):
+            at = event.version if event.version <= session.versions else session.version
+            back = session.model_copy(update={"version": at})
             session = _answered(back, event.inbox_seq, Status.READY, now)
         elif isinstance(event, Error) and event.code == "hibernate_failed":
             session = session.model_copy(update={"hibernating": None})
@@ -141,12 +142,21 @@ def _without_sandbox(session: Session, now: datetime, recheck_seconds: int) -> S
     return session.model_copy(update={"head": head, "tokens": {}, "hibernating": None, "due_at": due})
 
 
-def idle(session: Session, now: datetime) -> bool:
-    """Whether a session may sleep: nothing runs, and nobody has used it for as long as its limit says."""
+def idle(session: Session, deadlines: Deadlines, now: datetime) -> bool:
+    """Whether a session is to sleep: nothing runs, and nobody has used it for as long as its limit says. Near
+    the end of its sandbox's lifetime it sleeps in any case, so that the next use gets a new one.
+    """
     allowed = session.limits.idle_seconds
-    if allowed is None or session.hibernating is not None or not may_sleep(session):
+    if session.hibernating is not None or not may_sleep(session):
         return False
-    return now - _used(session) > timedelta(seconds=allowed)
+    if now > _bedtime(session, deadlines):
+        return True
+    return allowed is not None and now - _used(session) > timedelta(seconds=allowed)
+
+
+def _bedtime(session: Session, deadlines: Deadlines) -> datetime:
+    left = min(deadlines.hibernation, deadlines.lifetime // 10)
+    return session.launched_at + timedelta(seconds=deadlines.lifetime - left)
 
 
 def may_sleep(session: Session) -> bool:
@@ -176,6 +186,8 @@ def missed(session: Session, deadlines: Deadlines, now: datetime) -> str | None:
 def next_look(session: Session, deadlines: Deadlines) -> datetime:
     """When the nearest deadline of a live session passes."""
     end = session.launched_at + timedelta(seconds=deadlines.lifetime)
+    if may_sleep(session):
+        end = min(end, _bedtime(session, deadlines))
     if may_sleep(session) and session.limits.idle_seconds is not None:
         end = min(end, _used(session) + timedelta(seconds=session.limits.idle_seconds))
     if session.head.sandbox_status is SandboxStatus.STARTING:

@@ -111,7 +111,9 @@ class Sleeping:
         stop = _bedtime(session, archived)
         if archived.inbox_seq == session.hibernating:  # the sandbox ends, or goes on
             after = after.model_copy(update={"hibernating": None})
-        draft = Draft(lifecycle.asleep(after, now) if stop else after, now)
+        if stop:
+            after = lifecycle.asleep(after.model_copy(update={"losses": 0}), now)
+        draft = Draft(after, now)
         if version is not None:
             number, changed = version.number, version.changed
             draft.say(VersionSaved(version=number, title=version.title, files_changed=changed))

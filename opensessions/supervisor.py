@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from opensessions import lifecycle, revival, tokens
@@ -60,6 +60,8 @@ class Supervisor:
         """
         self._wake(session.id)
         try:
+            if session.launch > 1:
+                self._runtime.stop(session.sandbox_id)  # what may be left of an earlier one
             self._runtime.launch(Launch(session.sandbox_id, session.launch, token))
         except NoCapacity as lack:
             return self._lacking(session, str(lack))
@@ -102,10 +104,11 @@ class Supervisor:
             self._lost(session, reason, "sandbox_stopped")
 
     def purge(self, session_id: str) -> None:
-        """End a session and delete all that was ever kept of it. Raises LookupError for an unknown one; cut
-        short, it can be done again.
+        """End a session and delete all that was ever kept of it. Idempotent; cut short, it can be done
+        again.
         """
-        self.end(session_id)
+        with suppress(LookupError):  # somebody else has just purged it
+            self.end(session_id)
         self._keeper.drop(folder(session_id))
         self._store.purge(session_id)
 
@@ -164,7 +167,7 @@ class Supervisor:
             self._later(session.sandbox_id, session.launch, 0)
         elif not session.put_off and not self._runtime.alive(session.sandbox_id):
             self._lost(session, "The sandbox is gone.", "sandbox_lost")
-        elif lifecycle.idle(session, now):
+        elif lifecycle.idle(session, self._deadlines, now):
             self.hibernate(session)
             self._wake(session.id)
         elif lifecycle.overslept(session, self._deadlines, now):

@@ -1,7 +1,7 @@
 """What the worker lends to those who work in it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 
@@ -12,13 +12,14 @@ from sandbox_task.surroundings import Surroundings
 
 @dataclass(frozen=True)
 class Desk:
-    """`put` takes events, `tell` what the worker does; `stop` ends it. `client` is the gateway's, `own` are
-    the worker's ports.
+    """`put` takes events, `tell` what the worker does; `stop` ends it. `client` is the gateway's, `token` the
+    worker's own, `own` are the worker's ports.
     """
 
     around: Surroundings
     paths: Paths
     client: httpx2.AsyncClient
+    token: str = field(repr=False)
     own: set[int]
     put: Put
     tell: Callable[[State], None]

@@ -27,7 +27,7 @@ class Site:
         self._assign, self._root, self._put = assign, root, desk.put
         self.cwd = desk.paths.inside(assign.cwd)
         self.folder = "/".join(self.cwd.relative_to(root).parts)
-        self.store = Archives(desk.client, around.egress_url, around.egress_token, root)
+        self.store = Archives(desk.client, around.egress_url, desk.token, root)
         self.versions = Versions(root)
         tokens = [around.model_token, around.egress_token]
         agents = environment(assign, around, desk.paths)

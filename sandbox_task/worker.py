@@ -138,6 +138,7 @@ class Worker:
             around=Surroundings.of(*self._around, self._given.token),
             paths=self._paths,
             client=self._client,
+            token=self._given.token,
             own=self._own,
             put=self._outbox.put,
             tell=lambda state: self._outbox.tell(state=state),

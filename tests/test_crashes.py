@@ -133,7 +133,7 @@ def works(here: World, session: Session) -> None:
     here.service.purge("acme", session.id)
 
 
-LENGTH = 58
+LENGTH = 62
 """How many calls the scenario makes."""
 
 

@@ -208,7 +208,7 @@ def test_a_branch_is_what_the_session_was(here: World, number: int | None, at: i
     item = first_item(here, child)
     assert (item.prompt, item.history) == ("Now in green", [])
     assert [source.id for source in item.beginning.sources] == [newest]
-    expected = (None, "c3") if number is None else (commit(number), f"c{number}")
+    expected = (commit(at), f"c{at}")
     assert (item.beginning.commit, item.beginning.claude_session_id) == expected
     assert not item.beginning.fresh
 

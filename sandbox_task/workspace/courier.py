@@ -37,21 +37,21 @@ class _Again(Exception):
 
 
 class Courier:
-    """Speaks with the gateway by `client`, and with all others by way of the proxy `egress_url` and without
-    the worker's token. What may work the next time is tried `tries` times; after that, and for a refusal,
-    methods raise ArchiveFailed. They raise Revoked when the sandbox is over.
+    """Speaks with the gateway by `client`, and with the store by way of the proxy `egress_url`, which alone
+    sees the worker's `token`. What may work the next time is tried `tries` times; after that, and for a
+    refusal, methods raise ArchiveFailed. They raise Revoked when the sandbox is over.
     """
 
     def __init__(
         self,
         client: httpx2.AsyncClient,
         egress_url: str,
-        egress_token: str,
+        token: str,
         backoff: Backoff = PATIENT,
         tries: int = 8,
     ) -> None:
         self._client, self._backoff, self._tries = client, backoff, tries
-        self._proxy = httpx2.Proxy(egress_url, auth=("sandbox", egress_token))
+        self._proxy = httpx2.Proxy(egress_url, auth=("sandbox", token))
         self._outside: httpx2.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:

@@ -43,13 +43,13 @@ class Archives:
         self,
         client: httpx2.AsyncClient,
         egress_url: str,
-        egress_token: str,
+        token: str,
         root: Path,
         backoff: Backoff = PATIENT,
         tries: int = 8,
     ) -> None:
         self._root = root
-        self._courier = partial(Courier, client, egress_url, egress_token, backoff, tries)
+        self._courier = partial(Courier, client, egress_url, token, backoff, tries)
 
     async def save(
         self,

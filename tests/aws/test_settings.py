@@ -11,13 +11,13 @@ PLACING = {
     "SANDBOX_SUBNETS": "s1,s2",
     "SANDBOX_SECURITY_GROUP": "sg",
     "SANDBOX_PUBLIC_IP": "DISABLED",
-    "TASKS_QUEUE_URL": "https://sqs",
 }
 
 
 def test_what_is_set_is_read() -> None:
     assert settings.cluster(PLACING) == Cluster("c", "sandbox", ("s1", "s2"), "sg", False)
-    assert settings.tasks_queue(PLACING) == "https://sqs"
+    assert settings.tasks_queue({"TASKS_QUEUE_URL": "https://sqs"}) == "https://sqs"
+    assert settings.retention_days({}) == 0
     assert settings.quotas({"QUOTA_LIVE": "3"}) == Quotas(live=3, creates=60)
     storage = settings.storage(
         {"TABLE_NAME": "t", "BUCKET_NAME": "b", "PREVIEW_URL": "https://{sandbox}-p{port}.p.test"}
@@ -28,15 +28,19 @@ def test_what_is_set_is_read() -> None:
 
 @pytest.mark.parametrize("name", PLACING)
 def test_what_is_missing_is_named(name: str) -> None:
-    read = settings.tasks_queue if name == "TASKS_QUEUE_URL" else settings.cluster
     with pytest.raises(SettingsError, match=name):
-        read({**PLACING, name: ""})
+        settings.cluster({**PLACING, name: ""})
 
 
 @pytest.mark.parametrize("name", ["TABLE_NAME", "BUCKET_NAME"])
 def test_a_table_and_a_bucket_are_needed(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         settings.storage({"TABLE_NAME": "t", "BUCKET_NAME": "b", name: ""})
+
+
+def test_the_queue_is_needed_by_those_who_put_off() -> None:
+    with pytest.raises(SettingsError, match="TASKS_QUEUE_URL"):
+        settings.tasks_queue({})
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "1.5", "²"])

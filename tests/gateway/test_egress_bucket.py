@@ -1,4 +1,4 @@
-"""The blob store through the egress proxy: open to every session, and not at its cost."""
+"""The blob store through the egress proxy: open to every session's worker, and not at the session's cost."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 
 from gateway.egress import EgressLimits
 from gateway.egress_policy import authority_of
-from tests.gateway.egress_parts import AUTH, WORKER, egress_world, shown
+from tests.gateway.egress_parts import WORKER, egress_world, shown
 from tests.gateway.test_egress_tunnel import hello
 
+AUTH = shown(WORKER)
 NAMED = ("bucket.s3.test", 443)
 LOOPBACK = ("127.0.0.1", 4566)
 
@@ -38,7 +39,7 @@ def test_a_presigned_address_says_where_the_bucket_is(url: str, authority: tuple
 async def test_a_session_that_may_go_nowhere_gets_to_the_bucket_and_nowhere_else() -> None:
     async with egress_world(allow=(), session=(), bucket=NAMED) as world:
         world.names["bucket.s3.test"] = ["10.0.0.7"]
-        reader, writer = await world.tunnel("Bucket.S3.test:443")
+        reader, writer = await world.tunnel("Bucket.S3.test:443", AUTH)
         writer.write(hello("bucket.s3.test"))
         assert await reader.read(5) == hello("bucket.s3.test")[:5]
         assert world.dialled == [("10.0.0.7", 443)]
@@ -63,7 +64,7 @@ async def test_an_address_without_a_name_is_dialled_unasked() -> None:
 async def test_its_bytes_are_not_the_sessions() -> None:
     limits = EgressLimits(session_bytes=100_000, bytes_per_second=100_000)
     async with egress_world(bucket=NAMED, limits=limits) as world:
-        reader, writer = await world.tunnel("bucket.s3.test:443")
+        reader, writer = await world.tunnel("bucket.s3.test:443", AUTH)
         for _ in range(5):
             writer.write(b"x" * 100_000)
             assert await asyncio.wait_for(reader.readexactly(100_000), 5)
@@ -73,14 +74,14 @@ async def test_its_bytes_are_not_the_sessions() -> None:
 
 async def test_the_workers_own_token_is_good_for_the_bucket_alone() -> None:
     async with egress_world(bucket=NAMED) as world:
-        await world.tunnel("bucket.s3.test:443", shown(WORKER))
-        assert (await world.connect("other.test:443", shown(WORKER))).startswith(b"HTTP/1.1 407 ")
+        await world.tunnel("bucket.s3.test:443", AUTH)
+        assert (await world.connect("other.test:443", AUTH)).startswith(b"HTTP/1.1 407 ")
         assert (await world.connect("bucket.s3.test:443", shown("x"))).startswith(b"HTTP/1.1 407 ")
 
 
 async def test_the_name_in_a_tunnel_must_be_the_buckets_where_a_list_decides() -> None:
     async with egress_world(allow=("example.com",), bucket=NAMED) as world:
-        reader, writer = await world.tunnel("bucket.s3.test:443")
+        reader, writer = await world.tunnel("bucket.s3.test:443", AUTH)
         writer.write(hello("other-bucket.s3.test"))
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(1), 5)
