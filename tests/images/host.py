@@ -22,7 +22,7 @@ from opensessions.local.demo_model import demo_model
 from opensessions.models import Event, Session
 from opensessions.ports import Launch
 from tests.fakes import FakeRuntime, World, world
-from tests.images.podman import AS_A_TASK, podman
+from tests.images.podman import AS_A_TASK, podman, said
 
 DOMAIN = "preview.test"
 TASK = ("--network=host", *AS_A_TASK)
@@ -49,7 +49,7 @@ class Containers(FakeRuntime):
         podman("rm", "--force", "--volumes", "--time=5", "--ignore", sandbox_id)
 
     def log(self, sandbox_id: str) -> str:
-        return podman("logs", sandbox_id, check=False)
+        return said(sandbox_id)
 
 
 @dataclass

@@ -53,18 +53,28 @@ def podman(*words: str, check: bool = True) -> str:
     return tool("podman", *words, check=check)
 
 
+def said(container: str) -> str:
+    """What a container has printed, to standard output and to standard error."""
+    done = _run(("podman", "logs", "--tail=500", container))
+    return done.stdout + done.stderr
+
+
 def inside(image: str, *command: str, options: Sequence[str] = (), check: bool = True) -> str:
     """What a command in a container of its own prints: as a task, and without any network."""
     return podman("run", "--rm", "--network=none", *AS_A_TASK, *options, image, *command, check=check)
 
 
 def tool(*words: str, check: bool = True) -> str:
-    done = subprocess.run(
-        words, env={**os.environ, **environment()}, cwd=REPOSITORY, capture_output=True, text=True
-    )
+    done = _run(words)
     if check and done.returncode:
         raise Unbuilt(f"`{' '.join(words)[:200]}` failed:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
+
+
+def _run(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        words, env={**os.environ, **environment()}, cwd=REPOSITORY, capture_output=True, text=True
+    )
 
 
 def prepared(**more: str) -> None:

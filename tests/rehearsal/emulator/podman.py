@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.images.podman import podman
+from tests.images.podman import podman, said
 from tests.rehearsal.emulator.containers import NAME, Container, Images
 from tests.rehearsal.emulator.namespaces import PLACES, Member, remove
 from tests.rehearsal.emulator.roles import credentials
@@ -57,7 +57,7 @@ class Running(Container):
     def logs(self, **options: Any) -> Any:
         if options.get("stream"):
             return iter(())
-        return self._said or podman("logs", "--tail=200", self.id, check=False).encode()
+        return self._said or said(self.id).encode()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         podman("kill", f"--signal={number}", self.id)
