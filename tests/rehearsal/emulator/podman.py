@@ -65,7 +65,10 @@ class Running(Container):
     def stop(self, timeout: float = 10) -> None:
         if not self._over.is_set():
             podman("stop", f"--time={int(timeout)}", "--ignore", self.id, check=False)
-            self._over.wait(timeout + 10)
+            self.wait_for_end(timeout + 10)
+
+    def wait_for_end(self, seconds: float) -> None:
+        self._over.wait(seconds)
 
 
 class Podman:
@@ -75,7 +78,7 @@ class Podman:
 
     def __init__(self, port: int, model: str) -> None:
         _clear()
-        self.vpc, self._all = Vpc(port, model), dict[str, Container]()
+        self.vpc, self._all, self._closed = Vpc(port, model), dict[str, Container](), False
 
     @property
     def calls(self) -> Mapping[str, Callable[[dict[str, Any]], Any]]:
@@ -99,6 +102,9 @@ class Podman:
         return [each for each in self._all.values() if options.get("all") or each.status == "running"]
 
     def run(self, image: str, **kwargs: Any) -> Container:
+        if self._closed:  # a service wants another task for each that ends
+            time.sleep(_PAUSE)
+            raise RuntimeError("the emulator ends")
         place, name = kwargs["placement"], kwargs["labels"][NAME]
         assert isinstance(place, Placement)
         member = self.vpc.attach(name, str(place), place.groups, place.public_ip)
@@ -131,11 +137,12 @@ class Podman:
         return "\n".join(each.logs().decode(errors="replace") for each in tasks)
 
     def close(self) -> None:
+        self._closed = True
         running = [each for each in self.list() if isinstance(each, Running)]
         if running:
-            podman("kill", *(each.id for each in running), check=False)
+            podman("rm", "--force", "--volumes", "--time=0", *(each.id for each in running), check=False)
         for each in running:
-            each.stop(1)
+            each.wait_for_end(10)
         self.vpc.close()
 
 
