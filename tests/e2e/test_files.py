@@ -35,7 +35,7 @@ def downloaded(server: Target, session: dict[str, Any]) -> dict[str, bytes]:
         return {each.name: file.read() for each in tar if (file := tar.extractfile(each))}
 
 
-def test_files_of_a_session_all_its_life(server: Target) -> None:
+def test_files_of_a_live_session(server: Target) -> None:
     session = server.create("Build a counter app")
     server.turn(session)
     assert listed(server, session, "")["app"] == "folder"
@@ -56,6 +56,14 @@ def test_files_of_a_session_all_its_life(server: Target) -> None:
     assert held["app/public/new.bin"] == data and held["app/index.html"] == page.content
     assert not [name for name in held if name.split("/")[0] != "app"]
 
+
+def test_files_of_a_session_that_sleeps_and_then_ends(server: Target) -> None:
+    session = server.create("Build a counter app")
+    server.turn(session)
+    page = files(server, session, "files/app/index.html").content
+    data = os.urandom(1 << 20)
+    assert write(server, session, "app/public/new.bin", data).status_code == 204
+    held = downloaded(server, session)
     asleep(server, session)
     assert files(server, session, "files/app/public/new.bin").content == data
     assert listed(server, session, "app/public") == {"app/public/new.bin": "file"}
@@ -63,6 +71,6 @@ def test_files_of_a_session_all_its_life(server: Target) -> None:
     assert "wakes it" in write(server, session, "app/x", b"x").json()["error"]["message"]
     server.delete(session)
     until(lambda: server.get(session)["status"] == "ended")
-    assert files(server, session, "files/app/index.html").content == page.content
+    assert files(server, session, "files/app/index.html").content == page
     assert downloaded(server, session) == held
     assert "has ended" in write(server, session, "app/x", b"x").json()["error"]["message"]
