@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check install --require-hashes --no-deps -r
 
-.PHONY: help run test lint types check test-frameworks test-dynamodb test-infra test-rehearsal test-mutations test-images \
+.PHONY: help run test lint types check test-frameworks test-crashes test-dynamodb test-infra test-rehearsal test-mutations test-images \
 	rehearse images synth doctor deploy key outputs destroy bench lock clean
 .DEFAULT_GOAL := help
 
@@ -28,6 +28,9 @@ check: lint types test ## Everything that must be green
 
 test-frameworks: .venv/dev .venv-sandbox/ready bubblewrap chromium ## Stock Vite and Next.js apps, fresh from npm
 	@$(BIN)/pytest -m frameworks tests/frameworks
+
+test-crashes: .venv/dev .venv-sandbox/ready bubblewrap ## Sandboxes and servers killed while sessions sleep, wake and go back: 20 rounds each
+	@OPENSESSIONS_ROUNDS=20 $(BIN)/pytest -n 2 tests/e2e/test_crash_points.py
 
 test-dynamodb: .venv/dev ## The store's contract on Amazon's own DynamoDB Local, too (needs Java 17 and npm)
 	@npm install --silent --no-save --ignore-scripts --prefix .cache/dynamodb amplify-dynamodb-simulator@2.9.30
