@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from bench import archives, event_latency, functions, memory, pieces, posts, request_units, turns
+from bench import archives, event_latency, functions, memory, pieces, posts, request_units, turns, wake
 
 
 def previews() -> None:
@@ -33,6 +33,7 @@ PARTS = {
     "memory": memory.measure,
     "functions": functions.measure,
     "archives": archives.measure,
+    "wake": wake.measure,
     "request_units": request_units.measure,
     "previews": previews,
     "pieces": pieces.measure,
