@@ -151,9 +151,10 @@ class Previews:
         return refused
 
     async def _not_yet(self, request: Request, session: Session, port: int) -> Reply:
+        sleep = session.id, session.launch
         if _sleeps(session) and waiting.may_wake(request):
-            self._wakes.ask(session.id)
-        waking, refused = self._wakes.asked(session.id), self._wakes.refusal(session.id)
+            self._wakes.ask(sleep)
+        waking, refused = self._wakes.asked(sleep), self._wakes.refusal(sleep)
         busy = waking and refused is None if _sleeps(session) else session.live
         state = waiting.asleep(waking, refused) if _sleeps(session) else waiting.state(session, port)
         return await asyncio.to_thread(

@@ -45,6 +45,13 @@ async def test_a_visit_wakes_the_session_once(stage: Stage, asked: dict[str, str
     assert stage.callback.to(WAKES) == [{"session_id": SESSION}]
 
 
+async def test_a_session_that_soon_sleeps_again_is_woken_again(stage: Stage) -> None:
+    for launch in (1, 2):
+        stage.sessions[A] = stage.sessions[A].model_copy(update={"launch": launch})
+        await stage.get(HOST, **NAVIGATION)
+        await comes(lambda launch=launch: len(stage.callback.to(WAKES)) == launch)
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -90,7 +97,7 @@ async def test_why_it_cannot_be_woken_is_said(stage: Stage) -> None:
     answer = httpx2.Response(429, json={"error": {"type": "rate_limited", "message": reason}})
     stage.callback.answer = lambda path: answer
     await stage.get(HOST, **NAVIGATION)
-    await comes(lambda: stage.wakes.refusal(SESSION))
+    await comes(lambda: stage.wakes.refusal((SESSION, 1)))
     told = json.loads((await stage.get(HOST, **POLL)).body)
     assert told["state"].endswith(reason) and not told["busy"]
     assert len(stage.callback.asked) == 1
