@@ -73,8 +73,8 @@ def test_it_is_nobody_in_particular_and_its_volumes_are_its_own(image: str) -> N
 def test_a_sandbox_holds_the_wire_contract_and_nothing_else_of_the_service(sandbox_image: str) -> None:
     folder = "/opt/opensessions"
     told = inside(sandbox_image, "find", folder, "-name", "*.py", "-not", "-path", f"{folder}/venv/*")
-    ours = [f"opensessions/{name}.py" for name in ("__init__", "events", "handshake")]
-    workers = [f"sandbox_task/{file.name}" for file in (REPOSITORY / "sandbox_task").glob("*.py")]
+    ours = [f"opensessions/{name}.py" for name in ("__init__", "archives", "events", "handshake")]
+    workers = [str(file.relative_to(REPOSITORY)) for file in (REPOSITORY / "sandbox_task").rglob("*.py")]
     assert sorted(told.split()) == sorted(f"{folder}/{name}" for name in ours + workers)
 
 
