@@ -128,6 +128,7 @@ class Inside:
         session = server.create(START, agent_config={"skills": SKILLS, "model": MODEL, **config})
         server.turn(session)
         server.events(session, "preview_ready")
+        until(lambda: server.get(session)["version"])  # what packs after a turn is over by then
         made = cls(server, session)
         made.processes = [each for each in family(server) if each not in before]
         return made
