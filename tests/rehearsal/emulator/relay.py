@@ -3,7 +3,8 @@
     relay.py DOOR_FD DOOR_PORT ADDRESS PORT... -- COMMAND...
 
 ADDRESS:PORT, where the gateway's name leads to, is served by /run/<PORT>.sock; what comes by the inherited
-socket goes to DOOR_PORT. The address is not one of those at which the worker looks for the ports of apps.
+socket goes to DOOR_PORT. The address is not one of those at which the worker looks for the ports of apps, and
+it is no child of the worker's, who ends what it has started.
 """
 
 import asyncio
@@ -24,11 +25,14 @@ def main() -> None:
     door, inner, address = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     ports = [int(word) for word in sys.argv[4:end]]
     listeners = {port: socket.create_server((address, port), backlog=512) for port in ports}
-    if os.fork():
+    if parted := os.fork():
+        os.waitpid(parted, 0)
         os.close(door)
         for listener in listeners.values():
             listener.close()
         os.execv(sys.argv[end + 1], sys.argv[end + 1 :])
+    if os.fork():
+        os._exit(0)
     nowhere = os.open("/dev/null", os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
