@@ -163,10 +163,13 @@ class Bench:
         for number in (0, LISTING):
             self.blobs.put(f"{place(id, archive_id)}/{number}", b"x")
         files = [Change(path=f"src/components/part-{n}/index.tsx", change="modified") for n in range(5)]
-        turn = Turn(message_id=f"msg_{archive_id}", text=REQUEST.prompt, files=files, changed=5, diff="+")
+        turn = Turn(
+            message_id=f"msg_{archive_id}", text=REQUEST.prompt, commit="ab" * 20, claude_session_id="c" * 36,
+            files=files, changed=5, diff="+",
+        )  # fmt: skip
         archived = Archived(
             kind=kind, parts=[part], listing=part, bytes=10**8, files=1000, commit="ab" * 20,
-            claude_session_id="c" * 36, inbox_seq=inbox_seq, turn=turn if kind == "light" else None,
+            claude_session_id="c" * 36, inbox_seq=inbox_seq, turns=[turn] if kind == "light" else [],
         )  # fmt: skip
         self.testimony.archived(self.token, archive_id, archived)
 

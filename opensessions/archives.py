@@ -28,6 +28,9 @@ LISTING = MOST_PARTS
 """The listing's place among the parts: zstd over one JSON array `[path, kind, size, mtime]` a line, the kind
 one of `f`, `d`, `l` (file, folder, link); paths are relative to the workspace."""
 MOST_FILES = 200_000
+MOST_TURNS = 50
+MOST_CHANGES = 500
+MOST_DIFF = 300_000
 WORKSPACE_BYTES = 2 * 10**9
 """What a workspace may have unpacked, unless a session says otherwise."""
 
@@ -61,23 +64,26 @@ class Change(BaseModel):
 
 
 class Turn(BaseModel):
-    """What makes an archive a version: the turn that it was made after. `files` are the first few of what
-    changed, `changed` their number, `diff` its text as git has it (cut, if it is long).
+    """A turn that was over when the archive was made; with a `commit`, its state in the version history, it
+    is a version. `files` are the first few of what changed, `changed` their number, `diff` its text as git
+    has it (cut, if it is long).
     """
 
     message_id: str | None = Field(default=None, max_length=64)
     text: str = Field(default="", max_length=2000)
-    files: list[Change] = Field(default=[], max_length=500)
+    commit: Commit | None = None
+    claude_session_id: str | None = Field(default=None, max_length=64)
+    files: list[Change] = Field(default=[], max_length=MOST_CHANGES)
     changed: int = Field(default=0, ge=0)
-    diff: str = Field(default="", max_length=300_000)
+    diff: str = Field(default="", max_length=MOST_DIFF)
 
 
 class Archived(BaseModel):
     """An archive that is complete. `bytes` and `files` are what it holds unpacked.
 
     A "full" one holds all but caches; a "light" one also leaves out what can be installed anew. `commit` is
-    the state of the version history, which is in it. `inbox_seq` is the item that asked for it, 0 for one
-    that was made after a turn.
+    the state of the version history, which is in it. `turns` are those since the last archive, in order.
+    `inbox_seq` is the item that asked for it, 0 for one that was made after a turn.
     """
 
     v: int = 1
@@ -89,13 +95,13 @@ class Archived(BaseModel):
     commit: Commit | None = None
     claude_session_id: str | None = Field(default=None, max_length=64)
     servers: list[Server] = Field(default=[], max_length=16)
-    turn: Turn | None = None
+    turns: list[Turn] = Field(default=[], max_length=MOST_TURNS)
     inbox_seq: int = Field(default=0, ge=0)
 
 
 class Kept(BaseModel):
-    """The archive is durable. `version` is the number that it got, if it is one; `stop` tells the sandbox to
-    end, because the session sleeps now.
+    """The archive is durable. `version` is the number of its newest turn's, if that is one; `stop` tells the
+    sandbox to end, because the session sleeps now.
     """
 
     version: int | None = None

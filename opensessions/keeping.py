@@ -62,7 +62,7 @@ class Keeper:
                 raise Conflict(f"Part {number} of the archive is not there as announced; send it again.")
         if archived.bytes > session.limits.workspace_bytes:
             raise Conflict(f"The workspace is over its {session.limits.workspace_bytes} bytes.")
-        manifest = archived.model_dump_json(exclude={"turn"})
+        manifest = archived.model_dump_json(exclude={"turns"})
         self._blobs.put(f"{prefix}/{MANIFEST}", manifest.encode())
         return Archive(
             id=archive_id,

@@ -98,13 +98,13 @@ class Sleeping:
         if session is None:
             raise Unauthorized("The sandbox's token is not known (any more).")
         if known := next((archive for archive in session.archives if archive.id == archive_id), None):
-            return session, Kept(version=known.version if archived.turn and archived.commit else None)
-        version = self._version(session, archived, now)
-        if version is not None:
-            after = session.model_copy(update={"version": version.number, "versions": version.number})
-            self._keeper.keep_diff(session.id, version.number, archived.turn.diff if archived.turn else "")
-        else:
-            after = session
+            made = any(turn.commit for turn in archived.turns)
+            return session, Kept(version=known.version if made else None)
+        versions = self._versions(session, archived, now)
+        after = session
+        if versions:
+            newest = versions[-1].number
+            after = session.model_copy(update={"version": newest, "versions": newest})
         archive = self._keeper.checked(after, archive_id, archived)
         after = after.model_copy(update={"archives": kept((*session.archives, archive))})
         left = self._keeper.unkept(after)  # before the commit: a sandbox makes the next archive after it
@@ -114,32 +114,24 @@ class Sleeping:
         if stop:
             after = lifecycle.asleep(after.model_copy(update={"losses": 0}), now)
         draft = Draft(after, now)
-        if version is not None:
+        for version in versions:
             number, changed = version.number, version.changed
             draft.say(VersionSaved(version=number, title=version.title, files_changed=changed))
         if stop:
             draft.say(Hibernated())
-        saved = self._store.commit(
-            session, draft.session, draft.changes(versions=(version,) if version else ())
-        )
+        saved = self._store.commit(session, draft.session, draft.changes(versions=versions))
         self._keeper.let_go(session.id, left)
-        return saved, Kept(version=version.number if version else None, stop=stop)
+        return saved, Kept(version=versions[-1].number if versions else None, stop=stop)
 
-    def _version(self, session: Session, archived: Archived, now: datetime) -> Version | None:
-        turn: Turn | None = archived.turn
-        if turn is None or archived.commit is None:
-            return None
-        return Version(
-            number=session.versions + 1,
-            parent=session.version,
-            title=titles.title(turn.text) if turn.text else session.title,
-            message_id=turn.message_id,
-            files=tuple(turn.files[:100]),
-            changed=turn.changed,
-            commit=archived.commit,
-            claude_session_id=archived.claude_session_id,
-            created_at=now,
-        )
+    def _versions(self, session: Session, archived: Archived, now: datetime) -> tuple[Version, ...]:
+        """The versions that an archive makes, one for each turn, with their diffs kept."""
+        versions: list[Version] = []
+        for turn in archived.turns:
+            if turn.commit is not None:
+                version = _version(session, versions, turn, turn.commit, now)
+                self._keeper.keep_diff(session.id, version.number, turn.diff)
+                versions.append(version)
+        return tuple(versions)
 
     def _fill_templates(self, session: Session, archive_id: str) -> None:
         archive: Archive | None = next((a for a in session.archives if a.id == archive_id), None)
@@ -150,6 +142,20 @@ class Sleeping:
 
     def _fill(self, template: Template, session: Session, archive: Archive) -> None:
         self._store.put_template(copied(self._keeper, template, session, archive))
+
+
+def _version(session: Session, before: Sequence[Version], turn: Turn, commit: str, now: datetime) -> Version:
+    return Version(
+        number=session.versions + len(before) + 1,
+        parent=before[-1].number if before else session.version,
+        title=titles.title(turn.text) if turn.text else session.title,
+        message_id=turn.message_id,
+        files=tuple(turn.files[:100]),
+        changed=turn.changed,
+        commit=commit,
+        claude_session_id=turn.claude_session_id,
+        created_at=now,
+    )
 
 
 def _bedtime(session: Session, archived: Archived) -> bool:

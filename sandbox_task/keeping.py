@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opensessions import archives, events
-from opensessions.archives import Kept, Server
+from opensessions.archives import MOST_CHANGES, MOST_DIFF, MOST_TURNS, Kept, Server
 from sandbox_task.outbox import Put
 from sandbox_task.site import Site
 from sandbox_task.workspace.transfer import ArchiveFailed
@@ -17,19 +17,16 @@ _TEXT = 2000
 
 @dataclass(frozen=True)
 class _Mark:
-    """A state worth an archive; `turn` is None where none made it."""
+    """A state worth an archive, and the turns since the last archive that led to it."""
 
     commit: str | None
     claude_session_id: str | None
-    turn: archives.Turn | None = None
+    turns: tuple[archives.Turn, ...] = ()
 
 
 class Keeper:
-    """One archive is made at a time; meanwhile only the newest state waits for the next. `run` must run for
-    anything to be kept after turns. `limit` is the most bytes of a workspace.
-
-    A version's changes are those since the version before it that was kept, so that nothing is lost where
-    turns are quicker than archives.
+    """One archive is made at a time; where turns are quicker, the next one has several of them. `run` must
+    run for anything to be kept after turns. `limit` is the most bytes of a workspace.
     """
 
     def __init__(self, site: Site, limit: int, put: Put) -> None:
@@ -53,8 +50,11 @@ class Keeper:
         soon.
         """
         commit = await self._commit(text or "A turn of the agent's own")
-        turn = archives.Turn(message_id=message_id, text=text[:_TEXT])
-        self._waiting = _Mark(commit, claude_session_id, turn)
+        turn = archives.Turn(
+            message_id=message_id, text=text[:_TEXT], commit=commit, claude_session_id=claude_session_id
+        )
+        before = self._waiting.turns if self._waiting else ()
+        self._waiting = _Mark(commit, claude_session_id, (*before, turn)[-MOST_TURNS:])
         self._news.set()
 
     async def run(self) -> None:
@@ -78,8 +78,8 @@ class Keeper:
         listened, if they do no more. Only `alone`. Raises ArchiveFailed and Revoked.
         """
         commit = await self._commit("Between two turns")
-        turn = self._waiting.turn if self._waiting else None
-        return await self._archive(_Mark(commit, claude_session_id, turn), seq, servers)
+        turns = self._waiting.turns if self._waiting else ()
+        return await self._archive(_Mark(commit, claude_session_id, turns), seq, servers)
 
     async def keep_waiting(self) -> None:
         """Make the light archive that waits, if one does; a failure is said. Only `alone`. Raises Revoked."""
@@ -100,11 +100,11 @@ class Keeper:
     def went_back(self, commit: str, claude_session_id: str | None) -> None:
         """The workspace is as it was at `commit`; an archive of that is made soon."""
         self._since = commit
-        self._waiting = _Mark(commit, claude_session_id)
+        turns = self._waiting.turns if self._waiting else ()  # those that could not be kept
+        self._waiting = _Mark(commit, claude_session_id, turns)
         self._news.set()
 
     async def _archive(self, mark: _Mark, seq: int = 0, servers: Sequence[Server] | None = None) -> Kept:
-        before = self._waiting
         await asyncio.to_thread(self._versions.tidy)
         if servers is None:
             servers = await asyncio.to_thread(self._servers.seen)
@@ -114,25 +114,42 @@ class Keeper:
             commit=mark.commit,
             claude_session_id=mark.claude_session_id,
             servers=servers,
-            turn=await self._told(mark),
+            turns=await self._told(mark.turns),
             inbox_seq=seq,
         )
-        if self._waiting is before:
-            self._waiting = None
-        if mark.turn is not None and mark.commit is not None:
-            self._since = mark.commit
+        self._is_kept(mark)
         return kept
 
-    async def _told(self, mark: _Mark) -> archives.Turn | None:
-        """The turn with what it changed."""
-        if mark.turn is None or mark.commit is None:
-            return mark.turn
+    def _is_kept(self, mark: _Mark) -> None:
+        """Forget what waited, but for the turns that were over since."""
+        commits = [turn.commit for turn in mark.turns if turn.commit is not None]
+        self._since = commits[-1] if commits else self._since
+        waiting = self._waiting.turns if self._waiting else ()
+        left = tuple(turn for turn in waiting if turn not in mark.turns)
+        self._waiting = replace(self._waiting, turns=left) if self._waiting and left else None
+
+    async def _told(self, turns: Sequence[archives.Turn]) -> list[archives.Turn]:
+        """The turns, each with what it changed."""
+        told: list[archives.Turn] = []
+        since = self._since
+        for turn in turns:
+            if turn.commit is not None:
+                told.append(await self._changed(turn, since, turn.commit, share=len(turns)))
+                since = turn.commit
+            else:
+                told.append(turn)
+        return told
+
+    async def _changed(
+        self, turn: archives.Turn, since: str | None, commit: str, share: int
+    ) -> archives.Turn:
+        """A turn with what it changed; `share` of them tell it in the room of one."""
         try:
-            found = await asyncio.to_thread(self._versions.difference, self._since, mark.commit)
+            found = await asyncio.to_thread(self._versions.difference, since, commit)
         except VersionsFailed:
-            return mark.turn
-        changes = {"files": found.files, "changed": found.changed, "diff": found.diff}
-        return mark.turn.model_copy(update=changes)
+            return turn
+        files, diff = found.files[: MOST_CHANGES // share], found.diff[: MOST_DIFF // share]
+        return turn.model_copy(update={"files": files, "changed": found.changed, "diff": diff})
 
     async def _commit(self, message: str) -> str | None:
         """The commit of the workspace as it is; None where there can be none: archives work without."""

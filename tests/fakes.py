@@ -140,7 +140,9 @@ class World:
     def keep_turn(self, session: Session, text: str = "Make it blue", **more: Any) -> Session:
         """A whole turn, and the version after it."""
         session = self.turn(session)
-        kept = self.pack(session, commit=commit(session.versions + 1), turn=changed(text), **more)
+        number = session.versions + 1
+        said = changed(text, number).model_copy(update={k: more[k] for k in more if k == "claude_session_id"})
+        kept = self.pack(session, commit=commit(number), turns=[said], **more)
         assert kept.version == session.versions + 1
         return self.now(session)
 
@@ -180,9 +182,11 @@ def archived(kind: str = "light", **more: Any) -> Archived:
     return Archived(**{**said, "parts": [parts[0]], "listing": parts[LISTING], **more})
 
 
-def changed(text: str = "Make it blue") -> Turn:
-    """A turn that made one file."""
-    return Turn(text=text, files=[Change(path="app/index.html", change="added")], changed=1, diff=f"+{text}")
+def changed(text: str = "Make it blue", number: int | None = None) -> Turn:
+    """A turn that made one file; with a number, it is committed."""
+    name, talk = (commit(number), "c1") if number else (None, None)
+    files = [Change(path="app/index.html", change="added")]
+    return Turn(text=text, commit=name, claude_session_id=talk, files=files, changed=1, diff=f"+{text}")
 
 
 def commit(number: int) -> str:

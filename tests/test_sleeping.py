@@ -179,8 +179,9 @@ def test_one_that_is_woken_under_the_sweep_keeps_all(here: World, monkeypatch: p
 @pytest.mark.parametrize(
     ("said", "answer"),
     [
-        ({"turn": changed(), "commit": commit(1)}, 1),
-        ({"turn": changed()}, None),
+        ({"turns": [changed(number=1)], "commit": commit(1)}, 1),
+        ({"turns": [changed(number=1), changed(number=2)], "commit": commit(2)}, 2),
+        ({"turns": [changed()]}, None),
         ({"commit": commit(1)}, None),
         ({"kind": "full", "inbox_seq": 1}, None),
     ],

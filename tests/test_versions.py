@@ -73,14 +73,14 @@ def test_each_turn_is_a_version(here: World) -> None:
 )
 def test_what_a_version_tells(here: World, turn: Turn, title: str, files: int, diff: str) -> None:
     session = here.turn(here.create())
-    here.pack(session, commit=commit(1), turn=turn)
+    here.pack(session, commit=commit(1), turns=[turn.model_copy(update={"commit": commit(1)})])
     version = here.service.version(session.id, 1)
     assert (version.title, len(version.files), version.changed) == (title, files, turn.changed)
     assert here.service.diff(session.id, 1) == diff
 
 
 @pytest.mark.parametrize(
-    "said", [{"turn": changed()}, {"commit": commit(1)}, {"kind": "full", "inbox_seq": 1}]
+    "said", [{"turns": [changed()]}, {"commit": commit(1)}, {"kind": "full", "inbox_seq": 1}]
 )
 def test_an_archive_without_a_turn_or_a_commit_is_no_version(here: World, said: dict[str, Any]) -> None:
     session = here.turn(here.create())

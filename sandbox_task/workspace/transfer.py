@@ -59,7 +59,7 @@ class Archives:
         commit: str | None = None,
         claude_session_id: str | None = None,
         servers: Sequence[Server] = (),
-        turn: Turn | None = None,
+        turns: Sequence[Turn] = (),
         inbox_seq: int = 0,
     ) -> Kept:
         """Archive the workspace as it is, with at most `limit` bytes in its files. It is durable on return.
@@ -82,7 +82,7 @@ class Archives:
                 commit=commit,
                 claude_session_id=claude_session_id,
                 servers=list(servers),
-                turn=turn,
+                turns=list(turns),
                 inbox_seq=inbox_seq,
             )
             return await courier.told(place, archived, Kept)

@@ -180,8 +180,8 @@ def test_what_is_said_of_an_archive_is_checked(
 
 def test_a_long_diff_in_odd_characters_is_kept(here: World, gateway: TestClient) -> None:
     session = here.create()
-    turn = {"text": "Draw it", "diff": "字" * 299_999 + "\0"}
-    body = {"id": ARCHIVE, "archive": archived(here, session, turn=turn, commit="a" * 40)}
+    turn = {"text": "Draw it", "commit": "a" * 40, "diff": "字" * 299_999 + "\0"}
+    body = {"id": ARCHIVE, "archive": archived(here, session, turns=[turn], commit="a" * 40)}
     raw = json.dumps(body, ensure_ascii=False).encode()
     headers = bearer(here.token(session)) | {"Content-Type": "application/json"}
     assert gateway.post(ARCHIVES, content=raw, headers=headers).json()["version"] == 1

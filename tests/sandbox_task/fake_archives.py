@@ -24,12 +24,12 @@ class FakeArchives:
         self.verdict: Callable[[Archived], Kept] = self._version
 
     def _version(self, archived: Archived) -> Kept:
-        turns = [one for one in self.kept.values() if one.turn is not None]
-        return Kept(version=len(turns) if archived.turn is not None else None)
+        turns = [turn for one in self.kept.values() for turn in one.turns]
+        return Kept(version=len(turns) if archived.turns else None)
 
     @property
     def versions(self) -> list[Archived]:
-        return [archived for archived in self.kept.values() if archived.turn is not None]
+        return [archived for archived in self.kept.values() if archived.turns]
 
     def sources(self, *, newest: str | None = None) -> list[Source]:
         """What to begin from: the newest full archive, and the newest of all."""

@@ -68,7 +68,7 @@ async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_one_archive_at_a_time_and_the_newest_waits_with_all_that_changed(kit: Kit) -> None:
+async def test_one_archive_at_a_time_and_the_next_has_every_turn_that_waited(kit: Kit) -> None:
     await kit.turn(1)
     await eventually(lambda: kit.store.begun)
     await kit.turn(2)
@@ -77,11 +77,12 @@ async def test_one_archive_at_a_time_and_the_newest_waits_with_all_that_changed(
     kit.store.open.set()
     await eventually(lambda: len(kit.store.made) == 2)
     first, second = kit.store.made
-    assert (first["turn"].message_id, first["claude_session_id"]) == ("msg_1", "talk_1")
+    assert (first["turns"][-1].message_id, first["claude_session_id"]) == ("msg_1", "talk_1")
     assert first["servers"][0].port == 3000 and first["limit"] == 10**9 and first["inbox_seq"] == 0
-    assert (second["turn"].message_id, second["turn"].text) == ("msg_3", "do 3")
-    assert [change.path for change in second["turn"].files] == ["app/2.txt", "app/3.txt"]
-    assert "+2\n" in second["turn"].diff and second["commit"] != first["commit"]
+    told = [(turn.message_id, turn.text, [change.path for change in turn.files]) for turn in second["turns"]]
+    assert told == [("msg_2", "do 2", ["app/2.txt"]), ("msg_3", "do 3", ["app/3.txt"])]
+    assert "+2\n" in second["turns"][0].diff and "+2\n" not in second["turns"][1].diff
+    assert second["commit"] == second["turns"][1].commit != second["turns"][0].commit != first["commit"]
     assert len(kit.store.begun) == 2
 
 
@@ -99,7 +100,7 @@ async def test_what_failed_is_said_once_and_is_in_the_next_archive(kit: Kit) -> 
         await kit.keeper.full(7, "talk_2", [])
     (full,) = kit.store.made
     assert (full["kind"], full["inbox_seq"], full["servers"]) == ("full", 7, [])
-    assert full["turn"].message_id == "msg_2" and full["turn"].changed == 2
+    assert [(turn.message_id, turn.changed) for turn in full["turns"]] == [("msg_1", 1), ("msg_2", 1)]
 
 
 async def test_after_going_back_the_archive_is_no_version_and_the_next_one_counts_from_there(
@@ -108,14 +109,14 @@ async def test_after_going_back_the_archive_is_no_version_and_the_next_one_count
     kit.store.open.set()
     await kit.turn(1)
     await kit.turn(2)
-    await eventually(lambda: kit.store.made and kit.store.made[-1]["turn"].message_id == "msg_2")
+    await eventually(lambda: kit.store.made and kit.store.made[-1]["turns"][-1].message_id == "msg_2")
     made = len(kit.store.made)
     first = await asyncio.to_thread(Versions(kit.root).present)
     assert first is not None
     async with kit.keeper.alone():
         kit.keeper.went_back(first, "talk_1")
     await eventually(lambda: len(kit.store.made) == made + 1)
-    assert kit.store.made[-1]["turn"] is None and kit.store.made[-1]["commit"] == first
+    assert not kit.store.made[-1]["turns"] and kit.store.made[-1]["commit"] == first
     await kit.turn(3)
     await eventually(lambda: len(kit.store.made) == made + 2)
-    assert [change.path for change in kit.store.made[-1]["turn"].files] == ["app/3.txt"]
+    assert [change.path for change in kit.store.made[-1]["turns"][-1].files] == ["app/3.txt"]

@@ -78,9 +78,10 @@ async def test_after_going_back_files_and_conversation_are_as_they_were_and_the_
     second = await version(running, 2)
     await running.ask("run: echo LYCHEE > b.txt")
     third = await version(running, 3)
-    assert [one.turn.message_id for one in (first, second, third) if one.turn] == ["msg_1", "msg_2", "msg_3"]
-    assert third.turn is not None and [change.path for change in third.turn.files] == ["app/b.txt"]
-    assert third.turn.changed == 1 and "+LYCHEE" in third.turn.diff
+    said = [turn.message_id for one in (first, second, third) for turn in one.turns]
+    assert said == ["msg_1", "msg_2", "msg_3"]
+    assert [change.path for change in third.turns[-1].files] == ["app/b.txt"]
+    assert third.turns[-1].changed == 1 and "+LYCHEE" in third.turns[-1].diff
     assert (third.kind, third.inbox_seq, third.servers[0].port) == ("light", 0, port)
 
     back = Restore(version=1, commit=str(first.commit), claude_session_id=first.claude_session_id)
@@ -99,9 +100,9 @@ async def test_after_going_back_files_and_conversation_are_as_they_were_and_the_
     fourth = await version(running, 4)
     assert (app / "c.txt").read_text() == "MANGO\n"
     assert "MANGO" in last_asked(running) and "PAPAYA" not in last_asked(running)
-    assert fourth.turn is not None and [change.path for change in fourth.turn.files] == ["app/c.txt"]
+    assert [change.path for change in fourth.turns[-1].files] == ["app/c.txt"]
     archives = list(running.gateway.archives.kept.values())
-    assert archives[3].turn is None and archives[3].commit == first.commit
+    assert not archives[3].turns and archives[3].commit == first.commit
 
 
 async def test_a_session_that_slept_goes_on_elsewhere_with_all_it_had(running: Sandbox) -> None:
@@ -200,7 +201,7 @@ async def test_a_copy_without_a_past_begins_with_the_files_alone(running: Sandbo
     assert (running.root / "app/a.txt").read_text() == "MANGO\n"
     assert conversation(running.root) == ""
     await running.ask("run: echo LYCHEE > b.txt")
-    turn = (await version(running, 3)).turn
+    turn = (await version(running, 3)).turns[-1]
     assert "KIWI" in last_asked(running) and "PAPAYA" not in last_asked(running)
     assert turn is not None and [change.path for change in turn.files] == ["app/b.txt"]
 

@@ -56,13 +56,13 @@ async def test_a_workspace_goes_and_comes_back(of: Of, store: FakeStore, root: P
     server = Server(port=5173, command=["npm", "run", "dev"], cwd="app")
     turn = Turn(message_id="msg_1", text="Make it blue", changed=1)
     kept = await of(root).save(
-        "full", commit="a" * 40, claude_session_id="c", servers=[server], turn=turn, inbox_seq=7
+        "full", commit="a" * 40, claude_session_id="c", servers=[server], turns=[turn], inbox_seq=7
     )
     assert kept == Kept(version=3)
     [archived] = store.archives.values()
     assert [part.size == PART_BYTES for part in archived.parts] == [True, True, False]
     assert (archived.commit, archived.claude_session_id, archived.inbox_seq) == ("a" * 40, "c", 7)
-    assert (archived.servers, archived.turn, archived.kind) == ([server], turn, "full")
+    assert (archived.servers, archived.turns, archived.kind) == ([server], [turn], "full")
     assert archived.files == 5
     await of(other).fetch([store.source()])
     assert snapshot(other) == snapshot(root)
