@@ -7,8 +7,8 @@ from constructs import Construct
 
 SESSIONS, TEMPLATES = "sessions/*", "templates/*"
 READ, WRITE = "s3:GetObject", "s3:PutObject"
-DELETE = "s3:DeleteObjectVersion"
-"""What is deleted is deleted for good, version by version."""
+DELETE = ("s3:DeleteObject", "s3:DeleteObjectVersion")
+"""What is deleted is deleted for good, version by version; S3 asks for the first of these in any case."""
 LIST = ("s3:ListBucket", "s3:ListBucketVersions")
 """Who may not list is told that what is not there is forbidden. Listing has no prefix that would bound it:
 the answer to a read that finds nothing depends on it too.

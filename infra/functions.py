@@ -66,9 +66,9 @@ class Functions(Construct):
         for lister in (self.api, self.sweep):
             table.grant_listing(lister)
         for keeper in (self.api, self.callback):
-            bucket.grant(keeper, READ_OBJECTS, WRITE_OBJECTS, DELETE)
+            bucket.grant(keeper, READ_OBJECTS, WRITE_OBJECTS, *DELETE)
             bucket.grant_listing(keeper)
-        bucket.grant(self.sweep, DELETE, beneath=(SESSIONS,))
+        bucket.grant(self.sweep, *DELETE, beneath=(SESSIONS,))
         bucket.grant_listing(self.sweep)
         for purger in (self.api, self.sweep):
             table.grant(purger, PURGE)

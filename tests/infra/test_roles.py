@@ -52,7 +52,7 @@ def objects(*actions: str, beneath: tuple[str, ...] = ("sessions", "templates"))
     return {f"s3:{action} on <Bucket>/{prefix}/*" for action in actions for prefix in beneath}
 
 
-KEEP = LIST_OBJECTS | objects("GetObject", "PutObject", "DeleteObjectVersion")
+KEEP = LIST_OBJECTS | objects("GetObject", "PutObject", "DeleteObject", "DeleteObjectVersion")
 
 EXPECTED = {
     "Functionsapirole": READ | WRITE | LIST | PURGE | TRACE | STOP | LAUNCH | SEND | KEEP
@@ -61,7 +61,7 @@ EXPECTED = {
     "Functionstaskstaterole": READ | WRITE | TRACE | STOP | LAUNCH | SEND | CONSUME
     | log("Functionstaskstatelogs"),
     "Functionssweeprole": READ | WRITE | LIST | PURGE | STOP | SEND | LIST_OBJECTS
-    | objects("DeleteObjectVersion", beneath=("sessions",))
+    | objects("DeleteObject", "DeleteObjectVersion", beneath=("sessions",))
     | log("Functionssweeplogs") | {f"ecs:DescribeTasks on {TASKS} {IN_CLUSTER}"},
     "GatewayTaskTaskRole": READ | objects("GetObject", "PutObject")
     | {
