@@ -156,13 +156,15 @@ class Launch:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The end of launch `number` of a sandbox, and why it came, in words. `lacking`: it never began, for want
-    of something of which there will probably be enough soon.
+    of something of which there will probably be enough soon. `refused`: it never began, and another try would
+    end like that too.
     """
 
     sandbox_id: str
     number: int
     reason: str
     lacking: bool = False
+    refused: bool = False
 
 
 class SandboxRuntime(Protocol):

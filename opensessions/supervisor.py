@@ -90,16 +90,21 @@ class Supervisor:
         self._runtime.stop(ended.sandbox_id)
         return ended
 
-    def sandbox_stopped(self, sandbox_id: str, launch: int, reason: str, *, lacking: bool = False) -> None:
+    def sandbox_stopped(
+        self, sandbox_id: str, launch: int, reason: str, *, lacking: bool = False, refused: bool = False
+    ) -> None:
         """A sandbox ended by itself: its session comes back from the last archive, or sleeps when nothing was
-        to be done. For one that was `lacking` capacity and did not begin, it is as if its launch had been
-        refused so. Late, repeated and foreign reports change nothing.
+        to be done. For one that did not begin, `lacking` capacity or `refused`, it is as if its launch had
+        been refused so. Late, repeated and foreign reports change nothing.
         """
         session = self._store.find(sandbox_id)
         if not session or not session.live or session.launch != launch or session.put_off:
             return
-        if lacking and session.head.sandbox_status is SandboxStatus.STARTING:
+        starting = session.head.sandbox_status is SandboxStatus.STARTING
+        if lacking and starting:
             self._lacking(session, reason)
+        elif refused and starting:
+            self._refused(session, reason)
         else:
             self._lost(session, reason, "sandbox_stopped")
 
@@ -149,7 +154,8 @@ class Supervisor:
         with _apart("what ended lately"):
             for end in self._runtime.ended():
                 with _apart(end.sandbox_id):
-                    self.sandbox_stopped(end.sandbox_id, end.number, end.reason, lacking=end.lacking)
+                    why = {"lacking": end.lacking, "refused": end.refused}
+                    self.sandbox_stopped(end.sandbox_id, end.number, end.reason, **why)
         for session_id in self._store.due(until or self._clock(), limit=100):
             with _apart(f"session {session_id}"):
                 if session := self._store.get(session_id):

@@ -30,6 +30,8 @@ _LACKING = re.compile(
     r"capacity is unavailable|InsufficientFreeAddresses|network interface provisioning", re.IGNORECASE
 )
 """What RunTask took, and Fargate had too little of; all of it passes."""
+_REFUSED = re.compile(r"Cannot(Pull|Create|Start)Container|ResourceInitializationError")
+"""What somebody has to mend; ECS has tried it several times."""
 
 
 class _Ours(BaseModel):
@@ -49,14 +51,13 @@ def ending(task: Mapping[str, Any]) -> Ended | None:
         return None
     not_started = task.get("stopCode") == "TaskFailedToStart"
     lacking = not_started and _LACKING.search(str(task.get("stoppedReason"))) is not None
-    return Ended(ours.sandbox_id, int(ours.group.removeprefix(GROUP)), reason(task), lacking)
+    refused = not_started and not lacking and _REFUSED.search(_said(task)) is not None
+    return Ended(ours.sandbox_id, int(ours.group.removeprefix(GROUP)), reason(task), lacking, refused)
 
 
 def reason(task: Mapping[str, Any]) -> str:
     """Why a task stopped, for people; what ECS says of accounts and images is left out."""
-    of_ours = [one for one in task.get("containers", []) if one.get("name") == CONTAINER]
-    container: Mapping[str, Any] = of_ours[0] if of_ours else {}
-    said = f"{task.get('stoppedReason', '')} {container.get('reason', '')}"
+    container, said = _container(task), _said(task)
     if "OutOfMemory" in said:
         return "It ran out of its memory."
     code = str(task.get("stopCode", ""))
@@ -65,3 +66,11 @@ def reason(task: Mapping[str, Any]) -> str:
     if code == "TaskFailedToStart":
         return next((why for word, why in _NOT_STARTED.items() if word.lower() in said.lower()), _WHY[code])
     return _WHY.get(code, "It ended.")
+
+
+def _said(task: Mapping[str, Any]) -> str:
+    return f"{task.get('stoppedReason', '')} {_container(task).get('reason', '')}"
+
+
+def _container(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((one for one in task.get("containers", []) if one.get("name") == CONTAINER), {})

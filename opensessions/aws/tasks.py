@@ -44,4 +44,5 @@ def act(body: str, supervisor: Supervisor) -> None:
         return
     session = f"{ended.sandbox_id}, launch {ended.number}"
     log.info("task of %s stopped: %s, %s", session, task.get("stopCode"), task.get("stoppedReason"))
-    supervisor.sandbox_stopped(ended.sandbox_id, ended.number, ended.reason, lacking=ended.lacking)
+    why = {"lacking": ended.lacking, "refused": ended.refused}
+    supervisor.sandbox_stopped(ended.sandbox_id, ended.number, ended.reason, **why)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opensessions.aws import endings, tasks
-from opensessions.models import Status
+from opensessions.models import SandboxStatus, Status
 from opensessions.supervisor import PATIENCE
 from tests.aws.events import stopped
 from tests.fakes import World
@@ -84,14 +84,33 @@ def test_a_task_that_stops_for_want_of_capacity_is_tried_again(here: World, said
     assert here.now(session).head.status is Status.RUNNING
 
 
+REFUSED = [
+    {"stoppedReason": PULL.replace("ecr", "ecr/capacity")},
+    {"containers": [{"name": "sandbox", "reason": PULL}]},
+    {"stoppedReason": "ResourceInitializationError: unable to pull secrets or registry auth"},
+    {"stoppedReason": "CannotStartContainerError: OCI runtime create failed"},
+]
+
+
+@pytest.mark.parametrize("detail", REFUSED, ids=["image", "of the container", "secrets", "runtime"])
+def test_a_task_that_can_never_start_is_an_error_at_once(here: World, detail: dict[str, Any]) -> None:
+    session = here.create()
+    for _ in range(2):
+        tasks.act(stopped(session, stopCode="TaskFailedToStart", **detail), here.supervisor)
+    now, [last] = here.now(session), here.store.latest_events(session.id, 1)
+    assert (now.head.status, now.head.sandbox_status) == (Status.ERROR, SandboxStatus.STOPPED)
+    assert (last.type, last.payload["code"]) == ("error", "launch_failed")
+    assert last.payload["message"] == endings.reason({"stopCode": "TaskFailedToStart", **detail})
+    assert (here.put_off, "sandbox_lost" in here.types(session)) == ([], False)
+
+
 @pytest.mark.parametrize(
     "detail",
     [
-        {"stopCode": "TaskFailedToStart", "stoppedReason": PULL.replace("ecr", "ecr/capacity")},
         {"stopCode": "EssentialContainerExited", "stoppedReason": LACK},
         {"stopCode": "TaskFailedToStart"},
     ],
-    ids=["image", "ran", "nothing said"],
+    ids=["ran", "nothing said"],
 )
 def test_what_is_no_want_of_capacity_is_not_taken_for_it(here: World, detail: dict[str, Any]) -> None:
     session = here.create()
