@@ -3,8 +3,9 @@
 import pytest
 
 from tests.e2e import test_main_job
-from tests.e2e.test_files import test_files_of_a_live_session  # noqa: F401
+from tests.e2e.test_files import *  # noqa: F403
 from tests.e2e.test_main_job import *  # noqa: F403
+from tests.e2e.test_sleeping import *  # noqa: F403
 from tests.e2e.test_watching import *  # noqa: F403
 from tests.rehearsal.rehearsal import Rehearsal
 
