@@ -46,14 +46,14 @@ test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk
 test-mutations: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## Mistakes in infra/, each found
 	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_mutations.py
 
-rehearse: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The same, to be used by hand
-	@$(BIN)/python -m tests.rehearsal
+rehearse: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The same, to be used by hand (FULL=1: the real images, in Podman)
+	@$(BIN)/python -m tests.rehearsal $(CHOSEN) $(if $(FULL),--full)
 
 images: .venv/dev ## Both container images, built without Docker (as root, on Debian), and their sizes
 	@$(BIN)/python -m tests.images
 
-test-images: .venv/dev ## The images, tried: what is in them, and a turn of a sandbox
-	@$(BIN)/pytest -m images tests/images
+test-images: .venv/infra .venv-rehearsal/ready .cache/cdk/node_modules ## The images, tried: what is in them, a turn of a sandbox, and the deployment made of them
+	@$(BIN)/pytest -m images tests/images tests/rehearsal/test_full.py
 
 CDK = PATH="$(CURDIR)/$(BIN):$$PATH" JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=18,20,21,23 .cache/cdk/node_modules/.bin/cdk
 # What is chosen for a deployment: make deploy CONTEXT="previews=domain preview_domain=…" (docs/deploy.md)

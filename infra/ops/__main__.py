@@ -27,7 +27,7 @@ def key(arguments: argparse.Namespace) -> int:
     print(made)
     print(
         f"The key of {arguments.account}, shown this once. Revoke it with "
-        f"`python -m infra.ops key --revoke {tokens.sha256(made)}`.",
+        f"`make key REVOKE={tokens.sha256(made)}`.",
         file=sys.stderr,
     )
     return 0

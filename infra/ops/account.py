@@ -52,7 +52,7 @@ class Deployment:
         if self._described is None:
             raise OperatorError(
                 f"There is no stack {self.stack!r} in {self.account.region}. Deploy it with `make deploy`, "
-                "or name the right stack (--stack) and region (AWS_REGION)."
+                'or name the right stack (CONTEXT="stack=…") and region (AWS_REGION).'
             )
         listed = self._described.get("Outputs", [])
         return {entry["OutputKey"]: entry["OutputValue"] for entry in sorted(listed, key=_output_key)}

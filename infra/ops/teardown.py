@@ -38,7 +38,7 @@ def run(
     kept = deployment.kept()
     sandboxes = Sandboxes(deployment, cluster, family)
     _announce(deployment, len(list(sandboxes.running())), kept, tell)
-    if not sure and input(f"Type the stack's name ({deployment.stack}) to go on: ") != deployment.stack:
+    if not sure and _typed(f"Type the stack's name ({deployment.stack}) to go on: ") != deployment.stack:
         tell("Nothing was done.")
         return 1
     functions = deployment.functions()
@@ -76,6 +76,13 @@ class Sandboxes:
         for part in (tasks[n : n + 100] for n in range(0, len(tasks), 100)):
             gone.wait(cluster=self._cluster, tasks=part, WaiterConfig={"Delay": 2, "MaxAttempts": 90})
         return len(tasks)
+
+
+def _typed(question: str) -> str:
+    try:
+        return input(question)
+    except EOFError:  # nobody is there to answer
+        return ""
 
 
 def _announce(
