@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check install --require-hashes --no-deps -r
 
-.PHONY: help run test lint types check test-frameworks test-crashes test-dynamodb test-infra test-rehearsal test-mutations test-images \
+.PHONY: help run test lint types check test-frameworks test-crashes test-dynamodb test-infra test-rehearsal test-mutations test-images test-full \
 	rehearse images synth doctor deploy key outputs destroy bench lock clean
 .DEFAULT_GOAL := help
 
@@ -52,8 +52,11 @@ rehearse: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_
 images: .venv/dev ## Both container images, built without Docker (as root, on Debian), and their sizes
 	@$(BIN)/python -m tests.images
 
-test-images: .venv/infra .venv-rehearsal/ready .cache/cdk/node_modules ## The images, tried: what is in them, a turn of a sandbox, and the deployment made of them
-	@$(BIN)/pytest -m images tests/images tests/rehearsal/test_full.py
+test-images: .venv/dev ## The images, tried: what is in them, and a turn of a sandbox
+	@$(BIN)/pytest -m images tests/images
+
+test-full: .venv/infra .venv-rehearsal/ready .cache/cdk/node_modules ## The stack, deployed with the real images, and what reaches what in it
+	@$(BIN)/pytest -m images tests/rehearsal/test_full.py
 
 CDK = PATH="$(CURDIR)/$(BIN):$$PATH" JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=18,20,21,23 .cache/cdk/node_modules/.bin/cdk
 # What is chosen for a deployment: make deploy CONTEXT="previews=domain preview_domain=…" (docs/deploy.md)
