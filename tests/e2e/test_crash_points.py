@@ -1,66 +1,105 @@
 """Killed at any point of falling asleep, waking and going back: no workspace is lost or comes back in part,
 no session is stuck, no sandbox left running, and no archive left over.
 
-One round each by default; `OPENSESSIONS_ROUNDS` says more (`make test-crashes`).
+One round of each point by default, the sandbox and the server being the victim by turns;
+`OPENSESSIONS_ROUNDS` says more (`make test-crashes`). A session that came through a round goes on into the
+next.
 """
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.e2e.crashing import POINTS, arm, fired
+from tests.e2e.crashing import POINTS, VICTIMS, arm, fired
 from tests.e2e.server import Server, until
 from tests.e2e.target import Target
 from tests.e2e.test_main_job import words
-from tests.e2e.test_resilience import family, gone
+from tests.e2e.test_resilience import family
 from tests.e2e.test_sleeping import REMEMBER, post, saved, visited
 from tests.e2e.workspace import still, tree
 
-ROUNDS = int(os.environ.get("OPENSESSIONS_ROUNDS", "0"))
-CASES = [(point, victim) for point in POINTS for victim in ("sandbox", "server")]
-if not ROUNDS:
-    CASES = [(point, ("sandbox", "server")[n % 2]) for n, point in enumerate(POINTS)]
+ROUNDS = int(os.environ.get("OPENSESSIONS_ROUNDS", "1"))
+CASES = [
+    (point, VICTIMS[(place + number) % 2], number)
+    for place, point in enumerate(POINTS)
+    for number in range(ROUNDS)
+]
+Crashed = tuple[Server, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("crashing"), module="tests.e2e.crashing").start()
-    yield running
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashed]:
+    """A server that fails when it is told to, and the session, once there is one that is well."""
+    running, well = Server(tmp_path_factory.mktemp("crashing"), module="tests.e2e.crashing").start(), []
+    yield running, well
+    for session in well:
+        running.delete(session)
+        until(lambda: not workers(running), 10)
+        settled(running, session)
     if running.process.poll() is None:
         running.stop()
 
 
-@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
-@pytest.mark.parametrize(("point", "victim"), CASES, ids=lambda value: value.replace(": ", "-"))
-def test_nothing_is_lost(crashing: Server, point: str, victim: str, turn: int) -> None:
-    session = crashing.create("Build a counter app called First")
-    crashing.turn(session)
-    saved(crashing, session, 1)
-    first = still(tree(crashing, session))
+@pytest.mark.parametrize(
+    ("point", "victim", "number"), CASES, ids=lambda value: str(value).replace(": ", "-")
+)
+def test_nothing_is_lost(crashing: Crashed, point: str, victim: str, number: int) -> None:
+    server, well = crashing
+    session = well.pop() if well else built(server)
+    first = still(tree(server, session))
+    before = server.get(session)
     if point.startswith("restore"):
-        crashing.turn(crashing.get(session), "call it Second")
-        saved(crashing, session, 2)
-    idle = set(family(crashing))
-    go(crashing, session, point, victim)
+        server.turn(server.get(session), "call it Second")
+        until(lambda: newest(server, session) > before["version"])
+    kept = newest(server, session)
+    go(server, session, point, victim, before["version"])
 
-    page = visited(crashing, session)
+    page = visited(server, session)
     assert "First" in page and "Second" not in page
-    assert still(tree(crashing, session)) == first
-    ready = until(lambda: (now := crashing.get(session))["status"] == "ready" and now, 60)
-    said = words(crashing.turn(ready, REMEMBER))
+    assert still(tree(server, session)) == first
+    ready = until(lambda: (now := server.get(session))["status"] == "ready" and now, 60)
+    said = words(server.turn(ready, REMEMBER))
     assert "called First" in said and "Second" not in said
-    gapless(crashing, session)
-    settled(crashing, session)
-    sandboxes = [each for each in family(crashing) if each not in idle]
-    crashing.delete(session)
-    until(lambda: gone(sandboxes), 10)
-    settled(crashing, session)
+    saved(server, session, kept + 1)
+    gapless(server, session, before["lastSeq"])
+    settled(server, session)
+    until(lambda: len(workers(server)) == 1, 10)
+    well.append(session)
 
 
-def go(server: Server, session: dict[str, Any], point: str, victim: str) -> None:
+def built(server: Server) -> dict[str, Any]:
+    for process in workers(server):  # of a session that did not come through
+        process.kill()
+    session = server.create("Build a counter app called First")
+    server.turn(session)
+    saved(server, session, 1)
+    return session
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    """The worker of each sandbox that runs."""
+    return [process for process in family(server) if _works(process)]
+
+
+def _works(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        words = process.cmdline()
+        return bool(words) and words[0].endswith("python") and "sandbox_task.worker" in words[-1]
+    return False
+
+
+def newest(server: Server, session: dict[str, Any]) -> int:
+    """The number of the newest version."""
+    listed = server.http.get(f"/v1/sessions/{session['id']}/versions").json()["data"]
+    return max(int(each["number"]) for each in listed)
+
+
+def go(server: Server, session: dict[str, Any], point: str, victim: str, version: int) -> None:
     """Have it fail at the point, and go through with what was begun, as its caller would."""
     before = server.get(session)["lastSeq"]
     if point.startswith("wake"):
@@ -69,7 +108,7 @@ def go(server: Server, session: dict[str, Any], point: str, victim: str) -> None
     if point.startswith("hibernate"):
         attempt(server, f"sessions/{session['id']}/hibernate")
     elif point.startswith("restore"):
-        attempt(server, f"sessions/{session['id']}/restore", version=1)
+        attempt(server, f"sessions/{session['id']}/restore", version=version)
     else:
         look(server, session)
     until(lambda: fired(server.data), 30)
@@ -102,7 +141,7 @@ def asleep(server: Target, session: dict[str, Any]) -> None:
 
 
 def restored(server: Server, session: dict[str, Any], after: int) -> None:
-    """The session is back at its first version: asked again, if the call came to nothing."""
+    """Wait until the session is back at the version."""
 
     def look() -> bool:
         path = f"/v1/sessions/{session['id']}/events/page"
@@ -112,10 +151,10 @@ def restored(server: Server, session: dict[str, Any], after: int) -> None:
     until(look, 60)
 
 
-def gapless(server: Server, session: dict[str, Any]) -> None:
+def gapless(server: Server, session: dict[str, Any], after: int) -> None:
     path = f"/v1/sessions/{session['id']}/events/page"
-    told = server.http.get(path, params={"limit": "500"}).json()["data"]
-    assert [event["seq"] for event in told] == list(range(1, len(told) + 1))
+    told = server.http.get(path, params={"after": str(after), "limit": "500"}).json()["data"]
+    assert [event["seq"] for event in told] == list(range(after + 1, after + len(told) + 1))
 
 
 def settled(server: Server, session: dict[str, Any]) -> None:
