@@ -1,5 +1,6 @@
 """What breaks between the parts, and what a caller sees of it."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,9 @@ pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(240)]
 @pytest.fixture(autouse=True)
 def as_it_was(server: Rehearsal) -> Iterator[None]:
     yield
-    server.emulator.tell("/knobs", capacity=0, quota=0, late=0, lost_events=0, throttled=0, hurried=0)
+    server.emulator.tell(
+        "/knobs", capacity=0, quota=0, late=0, unpulled=0, lost_events=0, throttled=0, hurried=0
+    )
 
 
 def busy(server: Rehearsal) -> dict[str, Any]:
@@ -39,6 +42,23 @@ def begun_anew(server: Rehearsal, session: dict[str, Any]) -> int:
     return int(task["group"].removeprefix("launch:"))
 
 
+def lost(server: Rehearsal, session: dict[str, Any], after: int, seconds: float = 10) -> dict[str, Any]:
+    """What is said of a sandbox that was lost, within seconds."""
+    return dict(server.events(session, "sandbox_lost", after, seconds)[-1])
+
+
+def kill(server: Rehearsal, session: dict[str, Any]) -> None:
+    server.emulator.tell("/kill", sandbox=session["sandboxId"])
+
+
+def over(server: Rehearsal, session: dict[str, Any], seconds: float = 10) -> dict[str, Any]:
+    """The error event of a session that fails in time, with nothing of it left."""
+    until(lambda: server.get(session)["status"] == "error", seconds)
+    until(lambda: server.running(session) == [])
+    errors = [event for event in server.get(session)["events"] if event["type"] == "error"]
+    return dict(errors[-1])
+
+
 def gapless(server: Rehearsal, session: dict[str, Any]) -> list[dict[str, Any]]:
     """The session's events, each of which is there once."""
     told = server.http.get(f"/v1/sessions/{session['id']}/events/page", params={"limit": "500"}).json()[
@@ -50,26 +70,66 @@ def gapless(server: Rehearsal, session: dict[str, Any]) -> list[dict[str, Any]]:
     return list(told)
 
 
-def test_a_task_that_is_killed(server: Rehearsal) -> None:
-    session = busy(server)
-    server.emulator.tell("/kill", sandbox=session["sandboxId"])
-    begun_anew(server, session)
-    [told] = losses(server, session)
-    assert "status 137" in told
+def test_a_task_that_is_killed_at_work_comes_back(server: Rehearsal) -> None:
+    session = server.create("run: echo once >> done.txt")
+    server.turn(session)
+    until(lambda: server.get(session)["version"] == 1)
+    asked = server.send(session, "run: echo twice >> done.txt; cat done.txt; sleep 5")
+    server.events(session, "assistant", asked["lastSeq"])
+    kill(server, session)
+    loss = lost(server, session, asked["lastSeq"])
+    assert "status 137" in loss["message"] and "as they were after version 1" in loss["message"]
+    again = server.events(session, "turn_complete", loss["seq"])
+    assert again[-1]["reason"] == "completed" and "once\\ntwice" in json.dumps(again)
+    gapless(server, session)
     server.delete(session)
+
+
+def test_one_that_is_killed_while_it_idles_sleeps(server: Rehearsal) -> None:
+    session = server.create("run: echo kept > note.txt")
+    server.turn(session)
+    until(lambda: server.get(session)["version"] == 1)
+    kill(server, session)
+    loss = lost(server, session, session["lastSeq"])
+    assert "The session sleeps" in loss["message"]
+    assert (now := server.get(session))["sandboxStatus"] == "hibernated" and now["status"] == "ready"
     until(lambda: server.running(session) == [])
+    assert "kept" in json.dumps(server.turn(now, "run: cat note.txt"))
+    server.delete(session)
 
 
 def test_a_task_that_is_killed_and_nobody_says_so(server: Rehearsal) -> None:
     session = busy(server)
     server.emulator.tell("/knobs", lost_events=1)
-    server.emulator.tell("/kill", sandbox=session["sandboxId"])
+    kill(server, session)
     until(lambda: server.running(session) == [])
     assert losses(server, session) == []
     server.sweep()
     [told] = losses(server, session)
     assert "status 137" in told
     begun_anew(server, session)
+    server.delete(session)
+
+
+def test_three_that_are_lost_in_a_row_are_an_error(server: Rehearsal) -> None:
+    session, seen = server.create("sleep 600"), 0
+    for _ in range(3):
+        seen = server.events(session, "assistant", seen)[-1]["seq"]
+        kill(server, session)
+    assert "lost 3 times in a row" in over(server, session)["message"]
+    kinds = [event["type"] for event in gapless(server, session)]
+    assert (kinds.count("sandbox_lost"), kinds.count("error")) == (2, 1)
+    server.delete(session)
+    assert server.running(session) == []
+
+
+def test_a_task_that_can_never_start(server: Rehearsal) -> None:
+    server.emulator.tell("/knobs", unpulled=1)
+    session = server.create("say 3 words")
+    assert over(server, session)["message"] == "Its image could not be fetched."
+    kinds = [event["type"] for event in gapless(server, session)]
+    assert kinds == ["session_started", "user_message", "error"]
+    assert "completed" in json.dumps(server.turn(session, "say 3 words"))
     server.delete(session)
 
 
@@ -115,7 +175,7 @@ def throttled(server: Rehearsal, name: str) -> bool:
 
 def test_changes_of_a_task_come_twice_and_out_of_order(server: Rehearsal) -> None:
     session = busy(server)
-    server.emulator.tell("/kill", sandbox=session["sandboxId"])
+    kill(server, session)
     first, second = (change(server, session, launch) for launch in (1, begun_anew(server, session)))
     running = {**second, "detail": {**second["detail"], "lastStatus": "RUNNING", "version": 3}}
     for message in (first, running, first):

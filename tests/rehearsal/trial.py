@@ -118,7 +118,7 @@ def _failed(event: dict[str, Any]) -> bool:
 
 
 def job(system: System) -> None:
-    """An app is built and visited; its sandbox dies and comes back; another waits for capacity."""
+    """An app is built and visited; its sandbox dies, and the session sleeps; another waits for capacity."""
     session = system.create("Build a counter app")
     first = next(system.stream(session, seconds=_PATIENCE))
     assert first["type"] == "session_started"
@@ -127,7 +127,7 @@ def job(system: System) -> None:
     listed = system.http.get("/v1/sessions", params={"user_id": session["userId"]}).json()["data"]
     assert [each["id"] for each in listed] == [session["id"]]
     system.emulator.tell("/kill", sandbox=session["sandboxId"])
-    _is(system, session, "error")
+    until(lambda: system.get(session)["sandboxStatus"] == "hibernated", _PATIENCE)
     system.sweep()
     system.emulator.tell("/knobs", capacity=1, hurried=1)
     waiting = system.create("say 3 words")

@@ -7,13 +7,15 @@ from threading import Lock
 @dataclass
 class Knobs:
     """`capacity`, `quota`: RunTask is refused for the lack of it. `late`: RunTask takes a task, for which
-    there is no capacity then. `lost_events`: a task's STOPPED event goes
-    nowhere. `throttled`: a write to a table is refused. `hurried`: a delayed message comes after a second.
+    there is no capacity then. `unpulled`: one whose image is not there. `lost_events`: a task's STOPPED
+    event goes nowhere. `throttled`: a write to a table is refused. `hurried`: a delayed message comes after a
+    second.
     """
 
     capacity: int = 0
     quota: int = 0
     late: int = 0
+    unpulled: int = 0
     lost_events: int = 0
     throttled: int = 0
     hurried: int = 0

@@ -12,6 +12,7 @@ Data = dict[str, Any]
 Answer = Any
 
 CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+UNPULLED = "CannotPullContainerError: pull image manifest has been retried 7 time(s): not found"
 QUOTA = "You’ve reached the limit on the number of vCPUs you can run concurrently"  # noqa: RUF001
 _NOT_FOR_TASKS = (
     "AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN",
@@ -78,10 +79,11 @@ def _run_task(original: Callable[[Data], Answer], knobs: Knobs) -> Callable[[Dat
 
 def _start(original: Callable[..., None], knobs: Knobs) -> Callable[..., None]:
     def start(task: Data, *rest: Any) -> None:
-        if knobs.take("late"):
-            get("services.ecs._mark_task_stopped")(task["taskArn"], task, CAPACITY, "TaskFailedToStart")
-        else:
-            original(task, *rest)
+        for knob, words in (("late", CAPACITY), ("unpulled", UNPULLED)):
+            if knobs.take(knob):
+                get("services.ecs._mark_task_stopped")(task["taskArn"], task, words, "TaskFailedToStart")
+                return
+        original(task, *rest)
 
     return start
 
