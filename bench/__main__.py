@@ -8,7 +8,18 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from bench import archives, event_latency, functions, memory, pieces, posts, request_units, turns, wake
+from bench import (
+    archives,
+    event_latency,
+    functions,
+    memory,
+    pieces,
+    posts,
+    request_units,
+    template,
+    turns,
+    wake,
+)
 
 
 def previews() -> None:
@@ -34,6 +45,7 @@ PARTS = {
     "functions": functions.measure,
     "archives": archives.measure,
     "wake": wake.measure,
+    "template": template.measure,
     "request_units": request_units.measure,
     "previews": previews,
     "pieces": pieces.measure,
