@@ -50,6 +50,24 @@ def test_kill_9_in_the_middle_of_a_turn(fresh: Server) -> None:
     assert seqs(fresh.events(session, "turn_complete", cut))[-1] == events[-1]["seq"]
 
 
+def test_a_sandbox_killed_in_the_middle_of_a_turn_costs_that_turns_work_alone(fresh: Server) -> None:
+    idle = set(family(fresh))
+    session = fresh.create("run: echo one > kept.txt")
+    fresh.turn(session)
+    until(lambda: fresh.get(session)["version"] == 1)
+    sandbox = [each for each in family(fresh) if each not in idle]
+    asked = fresh.send(session, "run: echo two >> kept.txt; sleep 5; cat kept.txt")
+    fresh.events(session, "assistant", asked["lastSeq"])
+    sandbox[0].kill()
+    lost = fresh.events(session, "sandbox_lost", asked["lastSeq"])[-1]
+    assert (lost["version"], lost["message_id"]) == (1, asked["messages"][-1]["id"])
+    assert "version 1" in lost["message"] and "begins anew" in lost["message"]
+    told = fresh.events(session, "turn_complete", lost["seq"])
+    output = [block for e in told if e["type"] == "user" for block in e["message"]["content"]]
+    assert "one\\ntwo" in json.dumps(output) and "two\\ntwo" not in json.dumps(output)
+    assert told[-1]["reason"] == "completed"
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_every_sandbox_and_exits_0(fresh: Server, how: signal.Signals) -> None:
     session = fresh.create("sleep 600")
