@@ -113,9 +113,10 @@ def test_a_task_that_is_killed_and_nobody_says_so(server: Rehearsal) -> None:
 
 def test_three_that_are_lost_in_a_row_are_an_error(server: Rehearsal) -> None:
     session, seen = server.create("sleep 600"), 0
-    for _ in range(3):
+    for comes_back in (True, True, False):
         seen = server.events(session, "assistant", seen)[-1]["seq"]
         kill(server, session)
+        seen = lost(server, session, seen)["seq"] if comes_back else seen
     assert "lost 3 times in a row" in over(server, session)["message"]
     kinds = [event["type"] for event in gapless(server, session)]
     assert (kinds.count("sandbox_lost"), kinds.count("error")) == (2, 1)
