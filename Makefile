@@ -41,10 +41,11 @@ test-infra: .venv/infra ## The stack: synthesised in every shape, and checked ag
 	@$(BIN)/pytest -n 2 -m infra tests/infra
 
 test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The stack, deployed to an emulator here and used
-	@$(BIN)/pytest -m rehearsal tests/rehearsal --ignore tests/rehearsal/test_mutations.py
+	@$(BIN)/pytest -m rehearsal tests/rehearsal --ignore tests/rehearsal/test_mutations.py \
+		--ignore tests/rehearsal/test_shapes.py
 
-test-mutations: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## Mistakes in infra/, each found
-	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_mutations.py
+test-mutations: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## Mistakes in infra/, each found; and other shapes of the stack, deployed
+	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_mutations.py tests/rehearsal/test_shapes.py
 
 rehearse: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The same, to be used by hand (FULL=1: the real images, in Podman)
 	@$(BIN)/python -m tests.rehearsal $(CHOSEN) $(if $(FULL),--full)
