@@ -35,14 +35,15 @@ def kept(archives: Sequence[Archive]) -> tuple[Archive, ...]:
     """What is kept of a session's archives: the newest two, and the newest full one, because it alone has
     what was installed.
     """
-    newest = archives[-2:]
-    full = [archive for archive in archives if archive.kind == "full"][-1:]
-    return (*(archive for archive in full if archive not in newest), *newest)
+    return _with_the_full_one(archives, archives[-2:])
 
 
 def needed(archives: Sequence[Archive]) -> tuple[Archive, ...]:
     """Those to come back from: the newest, over the newest full one where it is a light one."""
-    newest = archives[-1:]
+    return _with_the_full_one(archives, archives[-1:])
+
+
+def _with_the_full_one(archives: Sequence[Archive], newest: Sequence[Archive]) -> tuple[Archive, ...]:
     full = [archive for archive in archives if archive.kind == "full"][-1:]
     return (*(archive for archive in full if archive not in newest), *newest)
 

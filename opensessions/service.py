@@ -187,11 +187,11 @@ class Service(Reading):
                 raise Conflict("The agent is at work; interrupt it first, or wait until it is ready.")
             version = self.version(session_id, number)
             draft, token = self._awake(before, "restore")
+            back = Restore(version=number, commit=version.commit, claude_session_id=version.claude_session_id)
             if token:
-                draft.send(revival.assignment(draft.session))
-            draft.ask(
-                Restore(version=number, commit=version.commit, claude_session_id=version.claude_session_id)
-            )
+                revival.begin(draft, [back])
+            else:
+                draft.ask(back)
             changes = draft.changes()
             return self._store.commit(before, draft.session, changes, max_live=self._quota.live), token
 

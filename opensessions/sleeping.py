@@ -9,7 +9,7 @@ from opensessions.archives import Archived, Kept, Turn
 from opensessions.draft import Draft, decided
 from opensessions.errors import Conflict, Unauthorized
 from opensessions.keeping import Keeper, kept
-from opensessions.models import Archive, SandboxStatus, Session, Status, Template, TemplateStatus, Version
+from opensessions.models import SandboxStatus, Session, Status, TemplateStatus, Version
 from opensessions.notices import Hibernated, VersionSaved, Woken
 from opensessions.ports import SessionStore
 from opensessions.supervisor import Later
@@ -134,14 +134,12 @@ class Sleeping:
         return tuple(versions)
 
     def _fill_templates(self, session: Session, archive_id: str) -> None:
-        archive: Archive | None = next((a for a in session.archives if a.id == archive_id), None)
+        archive = next((each for each in session.archives if each.id == archive_id), None)
+        if archive is None:
+            return
         for template in self._store.templates(session.account):
-            waits = template.session_id == session.id and template.status is TemplateStatus.PREPARING
-            if archive is not None and waits:
-                self._fill(template, session, archive)
-
-    def _fill(self, template: Template, session: Session, archive: Archive) -> None:
-        self._store.put_template(copied(self._keeper, template, session, archive))
+            if template.session_id == session.id and template.status is TemplateStatus.PREPARING:
+                self._store.put_template(copied(self._keeper, template, session, archive))
 
 
 def _version(session: Session, before: Sequence[Version], turn: Turn, commit: str, now: datetime) -> Version:

@@ -4,6 +4,7 @@ swapped meanwhile.
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -72,9 +73,14 @@ class Descent:
                     os.mkdir(name, 0o755, dir_fd=self.fd)
             self.down(name)
 
-    def listing(self) -> int:
-        """A new descriptor to list the folder by."""
-        return os.open(".", _LISTING, dir_fd=self.fd)
+    def entries(self) -> Iterator["os.DirEntry[str]"]:
+        """What is in the folder. Where one stands may change meanwhile: it is that folder still."""
+        listing = os.open(".", _LISTING, dir_fd=self.fd)
+        try:
+            with os.scandir(listing) as entries:
+                yield from entries
+        finally:
+            os.close(listing)
 
     def _up(self) -> None:
         above = os.open("..", _FOLDER, dir_fd=self.fd)

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +40,7 @@ def listing(root: Path, names: Sequence[str]) -> tuple[list[Entry], bool]:
     found: list[Entry] = []
     with Descent(root) as at:
         at.go(list(names))
-        for number, entry in enumerate(_entries(at)):
+        for number, entry in enumerate(at.entries()):
             if len(found) == MOST_LISTED or number == _MOST_SEEN:
                 return found, True
             if not is_plain(entry.name) or (not names and entry.name in HIDDEN):
@@ -51,15 +51,6 @@ def listing(root: Path, names: Sequence[str]) -> tuple[list[Entry], bool]:
                     size = about.st_size if kind == "file" else 0
                     found.append(Entry(entry.name, kind, size, about.st_mtime_ns // 10**6))
     return found, False
-
-
-def _entries(at: Descent) -> Iterator["os.DirEntry[str]"]:
-    handle = at.listing()
-    try:
-        with os.scandir(handle) as entries:
-            yield from entries
-    finally:
-        os.close(handle)
 
 
 def _kind(about: os.stat_result) -> str:

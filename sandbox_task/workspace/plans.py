@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +93,7 @@ class _Survey:
         path = at.path
         room = MOST_PATH - len(os.fsencode(path))
         within = []
-        for entry in _entries(at):
+        for entry in at.entries():
             place = rules.below(folder.place, path, entry.name)
             if place.cover not in self._covers:
                 continue
@@ -134,12 +133,3 @@ class _Survey:
             )
         if self._names > MOST_NAMES:
             raise Excess(TOO_MANY_NAMES)
-
-
-def _entries(at: Descent) -> Iterator["os.DirEntry[str]"]:
-    listing = at.listing()
-    try:
-        with os.scandir(listing) as entries:
-            yield from entries
-    finally:
-        os.close(listing)

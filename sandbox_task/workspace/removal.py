@@ -53,12 +53,7 @@ def _emptied(at: Descent, place: Place, covers: Collection[Cover]) -> list[tuple
     folders = []
     path = "" if place.sealed else at.path
     _open(at)
-    listing = at.listing()
-    try:
-        with os.scandir(listing) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    finally:
-        os.close(listing)
+    found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in at.entries()]
     for name, is_folder in found:
         below = rules.below(place, path, name)
         if is_folder and rules.may_hold(below, covers):

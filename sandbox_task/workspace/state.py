@@ -112,18 +112,13 @@ class State:
 
 
 def _listed(at: Descent) -> list[tuple[str, bool, os.stat_result]]:
-    listing = at.listing()
     found = []
-    try:
-        with os.scandir(listing) as entries:
-            for entry in entries:
-                try:
-                    about = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                found.append((entry.name, stat.S_ISDIR(about.st_mode), about))
-    finally:
-        os.close(listing)
+    for entry in at.entries():
+        try:
+            about = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        found.append((entry.name, stat.S_ISDIR(about.st_mode), about))
     return found
 
 

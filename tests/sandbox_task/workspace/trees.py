@@ -60,13 +60,11 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
             if depth:
                 at.rise(depth - 1)
                 at.down(name)
-            listing = at.listing()
-            for each in os.listdir(listing):  # noqa: PTH208
-                about = os.stat(each, dir_fd=listing, follow_symlinks=False)
-                found["/".join([*at.names, each])] = _told(each, listing, about)
+            for each in (entry.name for entry in at.entries()):
+                about = os.stat(each, dir_fd=at.fd, follow_symlinks=False)
+                found["/".join([*at.names, each])] = _told(each, at.fd, about)
                 if stat.S_ISDIR(about.st_mode):
                     pending.append((depth + 1, each))
-            os.close(listing)
     return found
 
 
