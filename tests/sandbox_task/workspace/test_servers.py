@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -48,18 +49,23 @@ class Place:
         (self.app / "serve.py").write_text(SERVE)
         self.port = free_port()
         self.serve = f"{sys.executable} serve.py {self.port}"
+        self.shells: list[Process] = []
+        self.made: list[Servers] = []
 
     def servers(self, start_command: str | None = None) -> Servers:
         own = {port for port in range(10_000, 32_768) if port != self.port}
-        return Servers(self.root, own, AGENTS, ["osm_secret", "ose_secret"], self.app, start_command)
+        made = Servers(self.root, own, AGENTS, ["osm_secret", "ose_secret"], self.app, start_command)
+        self.made.append(made)
+        return made
 
     async def run(self, command: str) -> None:
         """Run a command as the agent does, and wait until the port answers."""
         script = f": home/.claude/shell-snapshots/snapshot-bash-1.sh; eval {json.dumps(command)}; wait; :"
         environment = {**os.environ, **AGENTS, "CLAUDECODE": "1"}
-        await asyncio.create_subprocess_exec(
+        shell = await asyncio.create_subprocess_exec(
             "bash", "-c", script, cwd=self.app, env=environment, start_new_session=True
         )
+        self.shells.append(shell)
         await self.up()
 
     def listens(self) -> bool:
@@ -76,6 +82,8 @@ class Place:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.01)
+        for process in (*self.shells, *(process for made in self.made for process in made._started)):
+            await process.wait()
 
     async def asked(self, variable: str) -> str:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
