@@ -9,6 +9,7 @@ OpenSessionsError
 │   └── EventGap        a sandbox skipped a number; `expected` is the one to continue with
 ├── TooLarge            over a documented bound
 ├── RateLimited         a quota is used up; `retry_after` is in seconds
+├── OverBudget          money or tokens are used up; `what` names the bound that was met
 ├── LaunchFailed        the sandbox could not be started
 │   └── NoCapacity      not now, but probably soon
 └── StoreError          raised by stores for the service, which acts on them
@@ -57,6 +58,12 @@ class RateLimited(OpenSessionsError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class OverBudget(OpenSessionsError):
+    def __init__(self, message: str, what: object = None) -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class LaunchFailed(OpenSessionsError):

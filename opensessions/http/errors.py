@@ -17,6 +17,7 @@ from opensessions.errors import (
     LaunchFailed,
     NotFound,
     OpenSessionsError,
+    OverBudget,
     RateLimited,
     TooLarge,
     Unauthorized,
@@ -36,6 +37,7 @@ INTERNAL = Kind(500, "internal_error")
 KINDS: dict[type[OpenSessionsError], Kind] = {
     InvalidRequest: Kind(400, "invalid_request"),
     Unauthorized: Kind(401, "unauthorized"),
+    OverBudget: Kind(402, "budget_exceeded"),
     NotFound: Kind(404, "not_found"),
     Conflict: Kind(409, "conflict"),
     TooLarge: Kind(413, "too_large"),

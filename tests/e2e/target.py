@@ -70,13 +70,16 @@ class Target(ABC):
     def stream(
         self, session: dict[str, Any], after: int = 0, seconds: float = 60, **query: str
     ) -> Iterator[dict[str, Any]]:
-        """The session's events as they come, until the stream closes."""
+        """The session's events as they come, until the stream closes or so many seconds are over."""
         path = f"/v1/sessions/{session['id']}/events"
+        deadline = time.monotonic() + seconds
         with self.http.stream("GET", path, params={"after": str(after), **query}, timeout=seconds) as answer:
             assert answer.status_code == 200, answer.read()
             for line in answer.iter_lines():
                 if line.startswith("data: {"):
                     yield json.loads(line[6:])
+                elif time.monotonic() > deadline:  # a keep-alive comes every 15 s
+                    return
 
     def events(
         self, session: dict[str, Any], last: str, after: int = 0, seconds: float = 60
