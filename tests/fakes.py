@@ -13,6 +13,7 @@ from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
 from opensessions.keeping import Keeper, place
 from opensessions.lifecycle import Deadlines
+from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
 from opensessions.local.sqlite import SqliteStore
 from opensessions.models import NewSession, Session
@@ -195,7 +196,7 @@ def commit(number: int) -> str:
 
 
 def world(folder: Path, **more: Any) -> World:
-    return World(SqliteStore(folder / "sessions.db"), folder, **more)
+    return World(SqliteStore(Database(folder / "sessions.db")), folder, **more)
 
 
 def open_account(store: SessionStore, account: str = "acme") -> str:

@@ -51,7 +51,9 @@ SCHEMA_VERSION = len(_STEPS)
 
 class Database:
     """Durable on return (WAL with synchronous=FULL), readable by its owner alone; what is deleted is
-    overwritten.
+    overwritten. Creates the file; its folder must exist. Raises StoreError for the file of a newer version.
+
+    One for a process: the session store and all that is kept beside it share it.
 
     A connection is lent to one thread at a time and kept for the next one: readers need not wait for a
     writer's fsync, as they would with a single connection, and threads that come and go leave none behind.

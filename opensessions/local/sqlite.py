@@ -1,10 +1,9 @@
-"""The session store of one machine: a SQLite file."""
+"""The session store of one machine, in its SQLite file."""
 
 import json
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from opensessions import codec, commits
@@ -31,15 +30,14 @@ _SESSION = "SELECT s.body, h.body FROM session s JOIN head h ON h.session_id = s
 
 
 class SqliteStore:
-    """A `ports.SessionStore`. Creates the file, readable by its owner alone; its folder must exist. Raises
-    StoreError for the file of a newer version.
-    """
+    """A `ports.SessionStore`, in a database that it may share."""
 
-    def __init__(self, path: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._database = Database(path)
+    def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._database = database
         self._clock = clock
 
     def close(self) -> None:
+        """Close the database, for all that share it. Idempotent."""
         self._database.close()
 
     # ---- writing ----

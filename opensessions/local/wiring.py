@@ -20,6 +20,7 @@ from opensessions import archives, events, handshake, tokens
 from opensessions.http import api, callback
 from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
+from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
 from opensessions.local.public import PublicApp
 from opensessions.local.sandboxes import LocalSandboxes, Places
@@ -82,7 +83,8 @@ class System:
         self.api_key = settings.api_key or kept_secret(settings.data_dir / "api.key", tokens.api_key)
         self.sockets = sockets
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
-        self.store = SqliteStore(settings.data_dir / "sessions.db")
+        database = Database(settings.data_dir / "sessions.db")
+        self.store = SqliteStore(database)
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
         self.blobs = FileBlobs(settings.data_dir / "blobs")

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.table import INDEXES, create_table
+from opensessions.local.database import Database
 from opensessions.local.sqlite import SqliteStore
 from opensessions.ports import SessionStore
 from tests.contract.samples import Clock
@@ -48,7 +49,7 @@ class SqliteEngine:
         self._opened: list[SqliteStore] = []
 
     def open(self) -> SqliteStore:
-        self._opened.append(SqliteStore(self._path, self.clock))
+        self._opened.append(SqliteStore(Database(self._path), self.clock))
         return self._opened[-1]
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from gateway.previews import Previews
 from gateway.uses import Uses
 from gateway.wakes import Wakes
 from opensessions.handshake import door_key
+from opensessions.local.database import Database
 from opensessions.local.sqlite import SqliteStore
 from tests.e2e.server import REPO, Server, until
 
@@ -50,7 +51,7 @@ class Gateway:
 
 
 async def serve(data: Path, doors: Path, port: int) -> None:
-    store = SqliteStore(data / "sessions.db")
+    store = SqliteStore(Database(data / "sessions.db"))
     master = bytes.fromhex((data / "master.key").read_text())
     nobody = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda request: httpx2.Response(204)))
     previews = Previews(

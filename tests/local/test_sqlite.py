@@ -15,15 +15,17 @@ import pytest
 
 from opensessions.errors import StoreError
 from opensessions.local import database
+from opensessions.local.database import Database
 from opensessions.local.sqlite import SqliteStore
 from tests.contract.samples import START, append, create, save_version, say
 
 WRITER = """
 import sys
 from pathlib import Path
+from opensessions.local.database import Database
 from opensessions.local.sqlite import SqliteStore
 from tests.contract.samples import append, say
-store = SqliteStore(Path(sys.argv[1]))
+store = SqliteStore(Database(Path(sys.argv[1])))
 session = store.get(sys.argv[2])
 while True:
     session = say(store, append(store, session, 7), "hello")
@@ -38,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(path)
+    store = SqliteStore(Database(path))
     yield store
     store.close()
 
@@ -65,7 +67,7 @@ def test_a_writer_that_is_killed_leaves_whole_commits(path: Path, store: SqliteS
 
 def test_the_file_is_the_owners_alone(path: Path) -> None:
     path.touch(mode=0o644)
-    store = SqliteStore(path)
+    store = SqliteStore(Database(path))
     create(store)
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     store.close()
@@ -82,7 +84,7 @@ def test_the_file_of_a_newer_version_is_refused_and_left_alone(path: Path) -> No
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
     with pytest.raises(StoreError, match=r"sessions\.db was written by a newer opensessions .* upgrade"):
-        SqliteStore(path)
+        SqliteStore(Database(path))
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
@@ -91,10 +93,10 @@ def test_the_file_of_an_older_version_is_taken_along(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.executescript(database._STEPS[0])
         db.execute("PRAGMA user_version = 1")
-    store = SqliteStore(path)
+    store = SqliteStore(Database(path))
     session = save_version(store, append(store, create(store)))
     store.close()
-    store = SqliteStore(path)
+    store = SqliteStore(Database(path))
     assert store.get(session.id) == session
     assert [version.number for version in store.versions(session.id, 0, 9)] == [1]
     store.close()
@@ -113,7 +115,7 @@ def test_a_new_file_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
 
     def open_store(path: Path) -> SqliteStore:
         barrier.wait()
-        return SqliteStore(path)
+        return SqliteStore(Database(path))
 
     with ThreadPoolExecutor(8) as threads:
         for number in range(20):
