@@ -7,15 +7,15 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.addresses import is_address
 from gateway.dataplane.heads import HEAD_LIMIT, BadHead, Request, read_request, read_response
 from gateway.egress_head import Asked, authority, back, onward, read_head
 from gateway.egress_meter import Accounts, Spent
 from gateway.egress_policy import EgressPolicy
 from gateway.grants import SandboxGrant
-from gateway.hosts import BadHost, host_name
 from gateway.tls_hello import Incomplete, NotTls, server_name
 from gateway.tunnel import READ, Idle, Line, hang_up, run
+from opensessions.addresses import is_address
+from opensessions.hosts import BadHost, host_name
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Resolve = Callable[[str], Awaitable[Sequence[str]]]

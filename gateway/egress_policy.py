@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.addresses import Network, strict
-from gateway.hosts import at_or_below, listed
+from opensessions.addresses import Network, strict
+from opensessions.hosts import at_or_below, listed
 
 PORTS = frozenset((80, 443))
 

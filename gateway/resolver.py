@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import dns.asyncresolver
 import dns.exception
 import dns.resolver
+
+from opensessions.addresses import look_up
 
 
 class SystemResolver:
@@ -21,8 +22,7 @@ class SystemResolver:
     async def __call__(self, host: str) -> Sequence[str]:
         """All addresses of `host`, version 4 first. Raises OSError if there is none."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _look_up, host)
-        return sorted(dict.fromkeys(found), key=lambda address: ":" in address)
+        return await loop.run_in_executor(self._threads, look_up, host)
 
     def close(self) -> None:
         """Waits for nobody."""
@@ -47,9 +47,3 @@ class PublicResolver:
         except dns.exception.DNSException as error:
             raise OSError(f"{host} has no address ({type(error).__name__})") from error
         return [record.address for record in answer]
-
-
-def _look_up(host: str) -> list[str]:
-    # The dot keeps the resolver from trying the name below the domains of the machine's own network.
-    answers = socket.getaddrinfo(host + ".", None, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in answers]

@@ -1,4 +1,4 @@
-"""Host names as a sandbox may write them, and lists of them."""
+"""Host names as strangers may write them, and lists of them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.egress_policy import EgressPolicy
-from gateway.hosts import BadHost, host_name, listed
+from opensessions.hosts import BadHost, host_name, listed
 
 NAMES = {
     "example.com": "example.com",

@@ -1,7 +1,8 @@
-"""Which addresses are the public internet."""
+"""Which addresses a name has, and which are the public internet."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -49,3 +50,13 @@ def strict(address: str, refused: Sequence[Network] = ()) -> bool:
 
 def _within(ip: IPv4Address | IPv6Address, network: Network) -> bool:
     return ip.version == network.version and ip in network
+
+
+def look_up(host: str) -> list[str]:
+    """All addresses of `host`, version 4 first, as the machine's resolver knows them; it may take its time.
+    Raises OSError if there is none.
+    """
+    # The dot keeps the resolver from trying the name below the domains of the machine's own network.
+    answers = socket.getaddrinfo(host + ".", None, type=socket.SOCK_STREAM)
+    found = (str(address[0]) for *_, address in answers)
+    return sorted(dict.fromkeys(found), key=lambda address: ":" in address)

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.addresses import strict
+from opensessions.addresses import strict
 
 PUBLIC = ["93.184.216.34", "1.1.1.1", "8.8.8.8", "::ffff:1.1.1.1", "2606:4700:4700::1111", "2a00:1450::200e"]
 NOT_PUBLIC = [
