@@ -130,6 +130,16 @@ class Template(Model):
     created_at: Timestamp
 
 
+class Subscription(Model):
+    """A webhook that is told of a session's events of these types; "*" is all."""
+
+    hook_id: str
+    events: tuple[str, ...] = ("*",)
+
+    def wants(self, event_type: str) -> bool:
+        return "*" in self.events or event_type in self.events
+
+
 class Session(Model):
     """One session: what rarely changes, and its head.
 
@@ -138,7 +148,7 @@ class Session(Model):
     used) to the SHA-256 of the present launch's token, in hex. `address` is where the sandbox was when it
     booted, for runtimes that learn it so. `lacked` are the launches in a row, the present one with them, that
     found no capacity. `due_at` is when the sweep looks at the session next; None when
-    nothing is left to watch.
+    nothing is left to watch. `hooks` are the account's webhooks at its creation, and its own.
 
     `archives` are those to come back from, oldest first. `version` is the version that the workspace is at,
     or was before the running turn, `versions` how many there are. `losses` counts the sandboxes that were
@@ -156,6 +166,7 @@ class Session(Model):
     framework: str | None = None
     artifacts: tuple[Artifact, ...] = ()
     metadata: dict[str, str] = {}
+    hooks: tuple[Subscription, ...] = ()
     model: str | None = None
     allowed_hosts: tuple[str, ...] | None = None
     launch: int = 1
