@@ -22,6 +22,7 @@ from infra import costs
 from opensessions import tokens
 from opensessions.archives import LISTING, Archived, Change, Part, Turn
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import create_table
 from opensessions.events import EventBatch, SandboxReady, TurnComplete
 from opensessions.keeping import Keeper, place
@@ -90,7 +91,7 @@ class Bench:
         self.supervisor = Supervisor(self.store, self.tasks, keeper, deadlines=patient, later=later, **shared)
         self.service = Service(
             self.store, self.supervisor, keeper, new_id=lambda: os.urandom(16).hex(), preview_url=preview,
-            quota=Quota(1000, 1000), **shared,
+            quota=Quota(1000, 1000), passes=DynamoPasses("sessions", self.meter), **shared,
         )  # fmt: skip
         self.testimony = Testimony(self.store, blobs, preview_url=preview, later=later, **shared)
         self.key = tokens.api_key()

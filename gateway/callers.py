@@ -5,6 +5,8 @@ from typing import Protocol
 import anyio.to_thread
 from starlette.requests import Request
 
+from opensessions import tokens
+from opensessions.callers import Caller, Scope
 from opensessions.errors import InvalidRequest, NotFound, Unauthorized
 from opensessions.http.credentials import credentials
 from opensessions.http.views import is_session_id
@@ -14,8 +16,8 @@ from opensessions.models import Session
 class Sessions(Protocol):
     """What is asked of the service; both calls block and are made in worker threads."""
 
-    def authenticate(self, key: str) -> str:
-        """The account of a key. Raises Unauthorized."""
+    def authenticate(self, secret: str) -> Caller:
+        """Whose key or session's token this is. Raises Unauthorized."""
         ...
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
@@ -24,29 +26,37 @@ class Sessions(Protocol):
 
 
 class Callers:
-    """Looks at requests for `…/sessions/{session_id}/…`. `allow_query_key` takes the API key from `?api_key=`
-    too.
+    """Looks at requests for `…/sessions/{session_id}/…`. `allow_query_key` takes an API key from `?api_key=`
+    too, `allow_query_token` a session's token from `?token=`.
     """
 
-    def __init__(self, sessions: Sessions, *, allow_query_key: bool) -> None:
-        self._sessions, self._allow_query_key = sessions, allow_query_key
+    def __init__(self, sessions: Sessions, *, allow_query_key: bool, allow_query_token: bool = False) -> None:
+        self._sessions = sessions
+        self._allow_query_key, self._allow_query_token = allow_query_key, allow_query_token
 
-    async def account(self, request: Request) -> str:
-        """The caller's account. Raises Unauthorized."""
-        return await anyio.to_thread.run_sync(self._sessions.authenticate, self._key(request))
+    async def caller(self, request: Request, scope: Scope) -> Caller:
+        """Who asks for what takes this scope. Raises Unauthorized, and Forbidden."""
+        caller = await anyio.to_thread.run_sync(self._sessions.authenticate, self._secret(request))
+        caller.require(scope)
+        return caller
 
-    async def session(self, request: Request, account: str) -> Session:
+    async def session(self, request: Request, caller: Caller) -> Session:
         """The session that is asked for. Raises NotFound and InvalidRequest."""
         session_id, user_id = _session_id(request), _user_id(request)
-        return await anyio.to_thread.run_sync(self._sessions.read, account, session_id, user_id)
+        caller.require_session(session_id)
+        return await anyio.to_thread.run_sync(self._sessions.read, caller.account, session_id, user_id)
 
-    def _key(self, request: Request) -> str:
-        key = credentials(request.headers)
-        if key is None and self._allow_query_key:
-            key = request.query_params.get("api_key")
-        if not key:
+    def _secret(self, request: Request) -> str:
+        secret = credentials(request.headers) or self._in_query(request)
+        if not secret:
             raise Unauthorized("Send the API key in the X-API-Key header or as Authorization: Bearer.")
-        return key
+        return secret
+
+    def _in_query(self, request: Request) -> str | None:
+        token, key = request.query_params.get("token", ""), request.query_params.get("api_key", "")
+        if self._allow_query_token and tokens.session_of(token):
+            return token
+        return key if self._allow_query_key and not tokens.session_of(key) else None
 
 
 def _session_id(request: Request) -> str:

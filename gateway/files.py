@@ -134,8 +134,8 @@ class _Endpoint:
         handler = self._handlers.get(request.method)
         if handler is None:
             raise HTTPException(405, headers={"Allow": ", ".join(self._handlers)})
-        account = await self._callers.account(request)
-        session = await self._callers.session(request, account)
+        caller = await self._callers.caller(request, "write" if request.method == "PUT" else "read")
+        session = await self._callers.session(request, caller)
         answer = await handler(request, session)
         await answer(scope, receive, send)
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.callers import Callers, Sessions
 from gateway.hub import Delta, Hub, Watcher
+from gateway.leases import Leases
 from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
 from opensessions.errors import InvalidRequest, RateLimited
 from opensessions.http import errors
@@ -49,9 +50,10 @@ class EventStreams:
 
     After `retry:` come the events after `Last-Event-ID` (or else `?after=`), then live ones; `event: ping`
     after `heartbeat_seconds` of silence. After `session_ended` the stream closes, and who comes back with
-    nothing left to get is answered 204. `?deltas=1` adds partial text. `allow_query_key` takes the API key
-    from `?api_key=` too. Whoever comes when `watchers` watch the session already is answered 429. A stream is
-    open in the context `watching(session_id)`.
+    nothing left to get is answered 204. `?deltas=1` adds partial text. A session's token is taken from
+    `?token=` too, and with `allow_query_key` the API key from `?api_key=`; a stream that a token opened ends
+    with the token. Whoever comes when `watchers` watch the session already is answered 429. A stream is open
+    in the context `watching(session_id)`.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class EventStreams:
         watchers: int = 600,
         watching: Callable[[str], AbstractContextManager[None]] = lambda session_id: nullcontext(),
     ) -> None:
-        self._callers = Callers(sessions, allow_query_key=allow_query_key)
+        self._callers = Callers(sessions, allow_query_key=allow_query_key, allow_query_token=True)
+        self._leases = Leases(sessions.read, hub.bells)
         self._hub, self._open_streams, self._render = hub, open_streams, render
         self._heartbeat, self._retry = heartbeat_seconds, retry(retry_milliseconds)
         self._most, self._watching = watchers, watching
@@ -76,19 +79,21 @@ class EventStreams:
         request = Request(scope)
         if request.method != "GET":
             raise HTTPException(405, headers={"Allow": "GET"})
-        account = await self._callers.account(request)
+        caller = await self._callers.caller(request, "read")
         after, deltas = _after(request), _deltas(request)
-        session = await self._callers.session(request, account)
+        session = await self._callers.session(request, caller)
         if _over(session) and after >= session.head.last_seq:
             return await Response(status_code=204)(scope, receive, send)
         if self._hub.watching(session.id) >= self._most:
             raise RateLimited(f"This session has {self._most} streams open; try again in 5 s.", 5)
+        leave = asyncio.Event()
         with (
+            self._leases.held(caller, leave),
             self._watching(session.id),
             self._hub.watch(session.id, after, session.head.last_seq, deltas=deltas) as watcher,
         ):
             pump = partial(self._pump, watcher)
-            await self._open_streams.respond(receive, send, pump, asyncio.Event())
+            await self._open_streams.respond(receive, send, pump, leave)
 
     async def _pump(self, watcher: Watcher, wire: Wire) -> None:
         await wire.write(self._retry)

@@ -3,6 +3,7 @@
 OpenSessionsError
 ├── InvalidRequest      a value the caller sent is wrong; `field` names it
 ├── Unauthorized        no key or token, or one that is not known (any more)
+├── Forbidden           known, and not allowed to do this
 ├── NotFound            unknown, or another's: the two are told apart nowhere
 ├── Conflict            legal in itself, but not now
 │   ├── IdempotencyMismatch  the key was used with another request
@@ -29,6 +30,10 @@ class InvalidRequest(OpenSessionsError):
 
 
 class Unauthorized(OpenSessionsError):
+    pass
+
+
+class Forbidden(OpenSessionsError):
     pass
 
 

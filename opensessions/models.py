@@ -38,6 +38,9 @@ class SandboxStatus(StrEnum):
     STOPPED = "stopped"
 
 
+Preview = Literal["public", "private"]
+"""Who sees a session's previews: whoever knows the address, or who was given a token."""
+
 LIVE = frozenset({SandboxStatus.STARTING, SandboxStatus.RUNNING})
 """The states in which a sandbox costs money and counts against the quota."""
 
@@ -52,7 +55,8 @@ class Head(Model):
     `rev` counts the writes (the condition of each commit). `last_seq` numbers the session's events,
     `agent_seq` those of the present launch of its sandbox, `inbox_seq` the items sent to it; `asked_seq` is
     the newest item that asks for a turn, `answered_seq` the newest whose turn is over. `heard_at` is when the
-    sandbox last gave a sign of life, `active_at` when somebody last used the session.
+    sandbox last gave a sign of life, `active_at` when somebody last used the session, `turn_at` when a sandbox
+    was first there for the running turn.
     """
 
     rev: int = 0
@@ -66,15 +70,25 @@ class Head(Model):
     updated_at: Timestamp
     heard_at: Timestamp | None = None
     active_at: Timestamp | None = None
+    turn_at: Timestamp | None = None
 
 
 class Limits(Model):
-    """Bounds of one session. `idle_seconds` without use send it to sleep (None: it stays awake);
-    `workspace_bytes` is what its files may have unpacked.
+    """Bounds of one session; None: no bound. `cost_usd` and `tokens` are what its model calls may come to,
+    `turns` how many messages it takes. A turn is interrupted after `turn_seconds`, the session ended
+    `lifetime_seconds` after its creation. `idle_seconds` without use send it to sleep (None: it stays awake);
+    `workspace_bytes` is what its files may have unpacked, `egress_bytes` what its sandboxes may send and
+    receive.
     """
 
+    cost_usd: float | None = None
+    tokens: int | None = None
+    turns: int | None = None
+    turn_seconds: int | None = None
+    lifetime_seconds: int | None = None
     idle_seconds: int | None = 600
     workspace_bytes: int = WORKSPACE_BYTES
+    egress_bytes: int | None = None
 
 
 class Archive(Model):
@@ -153,7 +167,12 @@ class Session(Model):
     `archives` are those to come back from, oldest first. `version` is the version that the workspace is at,
     or was before the running turn, `versions` how many there are. `losses` counts the sandboxes that were
     lost since a turn was last over. `hibernating` is the inbox item that told the sandbox to make ready for
-    sleep, as long as that holds.
+    sleep, as long as that holds. `revocations` counts how often all of its tokens were revoked.
+
+    `asked` counts the messages that were taken, `turns` the turns that are over. `told` maps what watchers
+    were told of a bound to the bound as it was then. `halting_at` is when the session was told to stop because
+    a budget is used up. `ran_until` is when the sandbox of the present launch ended; None while it runs, and
+    for a launch that never began.
     """
 
     id: str
@@ -182,6 +201,13 @@ class Session(Model):
     versions: int = 0
     losses: int = 0
     hibernating: int | None = None
+    asked: int = 0
+    turns: int = 0
+    told: dict[str, int] = {}
+    halting_at: Timestamp | None = None
+    ran_until: Timestamp | None = None
+    preview: Preview = "public"
+    revocations: int = 0
     created_at: Timestamp
     head: Head
 
@@ -207,6 +233,7 @@ class AgentConfig(Model):
     mcp_servers: dict[str, dict[str, Any]] = {}
     allowed_hosts: tuple[str, ...] | None = None
     start_command: str | None = None
+    preview: Preview = "public"
 
 
 class Origin(Model):

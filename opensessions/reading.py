@@ -2,8 +2,9 @@
 
 from itertools import accumulate
 
-from opensessions import tokens
-from opensessions.errors import NotFound, Unauthorized
+from opensessions.admission import Admission
+from opensessions.callers import Caller
+from opensessions.errors import NotFound
 from opensessions.models import Event, Message, Page, Session, Status, Version
 from opensessions.ports import SessionStore
 
@@ -16,15 +17,12 @@ RECENT_BYTES = 512 * 1024
 class Reading:
     """Sessions of all accounts, to look at. Thread-safe; every method is a plain, blocking call."""
 
-    def __init__(self, store: SessionStore) -> None:
-        self._store = store
+    def __init__(self, store: SessionStore, admission: Admission) -> None:
+        self._store, self.admission = store, admission
 
-    def authenticate(self, key: str) -> str:
-        """The account of an API key. Raises Unauthorized."""
-        account = self._store.account(tokens.sha256(key)) if len(key) in tokens.API_KEY_LENGTH else None
-        if account is None:
-            raise Unauthorized("The API key is missing or not known; send it in the X-API-Key header.")
-        return account
+    def authenticate(self, secret: str) -> Caller:
+        """Whose API key or session's token this is. Raises Unauthorized."""
+        return self.admission.caller(secret)
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
         """A session. Raises NotFound when it is unknown, or another account's, or another user's than

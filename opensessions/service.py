@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from opensessions import lifecycle, revival, titles, tokens
+from opensessions.admission import Admission
 from opensessions.draft import Draft, decided
 from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, InvalidRequest, RateLimited
 from opensessions.events import Interrupt, Restore
@@ -19,6 +20,7 @@ from opensessions.events import Message as FollowUp
 from opensessions.keeping import Keeper, folder
 from opensessions.models import Claim, Head, NewSession, SandboxStatus, Session, Status, Version
 from opensessions.notices import SessionStarted, UserMessage, Woken
+from opensessions.passes import Passes
 from opensessions.ports import SessionStore
 from opensessions.reading import Reading
 from opensessions.supervisor import Supervisor
@@ -38,7 +40,8 @@ class Service(Reading):
 
     `clock` tells the time, `new_id` gives 128 random bits in hex, `wake` is told the id of each session
     that got something new, and `preview_url(sandbox_id, port)` names a port's public address.
-    `narrows_egress` tells whether a session's `allowed_hosts` would hold; where not, they are refused.
+    `narrows_egress` tells whether a session's `allowed_hosts` would hold, `private_previews` whether previews
+    can be kept from strangers; where not, they are refused.
     """
 
     def __init__(
@@ -52,25 +55,30 @@ class Service(Reading):
         preview_url: Callable[[str, int | str], str],
         wake: Callable[[str], None],
         quota: Quota,
+        passes: Passes,
         narrows_egress: bool = True,
+        private_previews: bool = True,
     ) -> None:
-        super().__init__(store)
+        super().__init__(store, Admission(store, passes, clock=clock, wake=wake))
         self.templates = Templates(store, keeper, clock=clock, new_id=new_id, wake=wake)
         self._supervisor, self._keeper, self.preview_url = supervisor, keeper, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
-        self._narrows_egress = narrows_egress
+        self._narrows_egress, self._private_previews = narrows_egress, private_previews
 
     def create(self, account: str, request: NewSession, idempotency_key: str | None = None) -> Session:
         """Start a session; its sandbox is on the way when this returns.
 
         The same key with the same request returns the session that exists. Raises IdempotencyMismatch for
-        another request under the key, RateLimited over a quota, InvalidRequest for `allowed_hosts` that
-        would not hold, NotFound and Conflict for an origin that is not there or not ready; then nothing was
-        created.
+        another request under the key, RateLimited over a quota, InvalidRequest for `allowed_hosts` or a
+        private preview that would not hold, NotFound and Conflict for an origin that is not there or not
+        ready; then nothing was created.
         """
         if request.config.allowed_hosts is not None and not self._narrows_egress:
             reason = "This deployment's network is open, where allowed_hosts would not hold; leave it out."
             raise InvalidRequest(reason, "agent_config.allowed_hosts")
+        if request.config.preview == "private" and not self._private_previews:
+            reason = "All previews of this deployment share one name, so none can be private; leave it out."
+            raise InvalidRequest(reason, "agent_config.preview")
         claim = self._claim(account, idempotency_key, "create", request.model_dump_json())
         if (replayed := self._replayed(claim)) is not None:
             return replayed
@@ -240,6 +248,7 @@ class Service(Reading):
             metadata=request.metadata,
             model=request.config.model,
             allowed_hosts=request.config.allowed_hosts,
+            preview=request.config.preview,
             limits=request.limits,
             launch=0,
             launched_at=now,

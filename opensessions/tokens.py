@@ -9,6 +9,8 @@ from opensessions.handshake import derived_token
 
 API_KEY_LENGTH = range(20, 201)
 _SANDBOX_TOKEN = re.compile(r"osw_([0-9a-f]{32})_[A-Za-z0-9]{32,64}")
+_SESSION_TOKEN = re.compile(r"oss_([0-9a-f]{32})_[0-9a-f]{64}")
+_PREVIEW_TOKEN = re.compile(r"osp_([0-9a-f]{32})_[0-9a-f]{64}")
 
 
 def api_key() -> str:
@@ -50,6 +52,28 @@ def bought_token(ticket: str, nonce: str) -> str:
     """
     head, _ = ticket.rsplit("_", 1)
     return f"{head}_{hmac.new(nonce.encode(), ticket.encode(), hashlib.sha256).hexdigest()}"
+
+
+def session_token(session_id: str) -> str:
+    """A new token that opens one session for a while; it says which, so that it can be looked up."""
+    return f"oss_{session_id.removeprefix('session_')}_{secrets.token_hex(32)}"
+
+
+def preview_token(session_id: str) -> str:
+    """A new token that opens a private preview of a session once."""
+    return f"osp_{session_id.removeprefix('session_')}_{secrets.token_hex(32)}"
+
+
+def session_of(token: str) -> str | None:
+    """The id of the session that a session's token says it opens. None for all else."""
+    match = _SESSION_TOKEN.fullmatch(token)
+    return f"session_{match.group(1)}" if match else None
+
+
+def preview_of(token: str) -> str | None:
+    """The same of a private preview's token."""
+    match = _PREVIEW_TOKEN.fullmatch(token)
+    return f"session_{match.group(1)}" if match else None
 
 
 def sandbox_of(token: str) -> str | None:

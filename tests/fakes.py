@@ -15,9 +15,11 @@ from opensessions.keeping import Keeper, place
 from opensessions.lifecycle import Deadlines
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
+from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
 from opensessions.models import NewSession, Session
 from opensessions.notices import AnyEvent
+from opensessions.passes import Pass, Passes
 from opensessions.ports import BlobStore, Ended, Launch, SessionStore
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
@@ -75,6 +77,22 @@ class FakeRuntime:
         return list(self.ends)
 
 
+class FakePasses:
+    """Passes of one process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Pass] = {}
+
+    def put(self, token_hash: str, new: Pass) -> None:
+        self._kept[token_hash] = new
+
+    def get(self, session_id: str, token_hash: str) -> Pass | None:
+        return self._kept.get(token_hash)
+
+    def take(self, session_id: str, token_hash: str) -> Pass | None:
+        return self._kept.pop(token_hash, None)
+
+
 @dataclass
 class World:
     """A service with everything below it, and the words to drive it."""
@@ -86,6 +104,8 @@ class World:
     quota: Quota = field(default_factory=lambda: Quota(live=3, creates=20))
     deadlines: Deadlines = field(default_factory=lambda: Deadlines(start=100, silence=60, lifetime=3600))
     narrows_egress: bool = True
+    private_previews: bool = True
+    passes: Passes = field(default_factory=FakePasses)
     blobs: BlobStore = None  # type: ignore[assignment]
     woken: list[str] = field(default_factory=list)
     put_off: list[tuple[str, int, int]] = field(default_factory=list)
@@ -102,6 +122,7 @@ class World:
         self.testimony = Testimony(self.store, self.blobs, later=later, max_live=self.quota.live, **named)
         new_id = lambda: secrets.token_hex(16)  # noqa: E731
         rules: dict[str, Any] = {"quota": self.quota, "narrows_egress": self.narrows_egress}
+        rules |= {"passes": self.passes, "private_previews": self.private_previews}
         self.service = Service(self.store, self.supervisor, self.keeper, new_id=new_id, **rules, **named)
 
     def create(self, prompt: str = "Build a todo app", account: str = "acme", **more: Any) -> Session:
@@ -196,7 +217,8 @@ def commit(number: int) -> str:
 
 
 def world(folder: Path, **more: Any) -> World:
-    return World(SqliteStore(Database(folder / "sessions.db")), folder, **more)
+    database = Database(folder / "sessions.db")
+    return World(SqliteStore(database), folder, passes=SqlitePasses(database), **more)
 
 
 def open_account(store: SessionStore, account: str = "acme") -> str:

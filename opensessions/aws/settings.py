@@ -21,6 +21,12 @@ class Storage:
         """The public address of a sandbox's port; empty where previews are off."""
         return self.preview_url.replace("{sandbox}", sandbox_id).replace("{port}", str(port))
 
+    @property
+    def previews_apart(self) -> bool:
+        """Whether each preview has a name of its own, or there are none."""
+        host = self.preview_url.partition("//")[2].partition("/")[0]
+        return not host or "{sandbox}" in host
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:

@@ -2,12 +2,16 @@
 
     pk                                   sk
     SESSION#id                           META | HEAD | CONFIG | EV#<last seq> | MSG#<rev>#<place>
-                                         VER#<number>
+                                         VER#<number> | PASS#<sha256 of the token>
                                          EV#<last seq>#<commit> (the body of a large batch, see `apart`)
+                                         USED | TURN#<number> (meters) | ENTRY#<id>
+                                         CALL#<id> | OPEN#<id> (until it is settled)
     SANDBOX#id                           META | IN#<number>
     KEY#<sha256>                         META
     IDEMP#account#<sha256 of the key>    META
     ACCOUNT#account                      LIVE | TPL#<template's id>
+    USAGE#account                        ALL#<period> | DAY#<day>#<sha256 of the user's id> | MONTH#… (meters)
+                                         ALLOWANCE | ALLOWANCE#<sha256 of the user's id>
     COUNT#key                            <window's length>#<window>
 
 A session's META alone is in the indexes: by account (`ap`, `as`), by user (`up`, `us`) and, while something
@@ -22,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensessions import codec
 from opensessions.errors import StoreError
+from opensessions.ledger import Meter
 from opensessions.models import Session, timestamp
 
 if TYPE_CHECKING:
@@ -123,6 +128,39 @@ def message_sk(rev: int, place: int) -> str:
 
 def version_sk(number: int) -> str:
     return f"VER#{number:06}"
+
+
+def pass_sk(token_hash: str) -> str:
+    return f"PASS#{token_hash}"
+
+
+def call_sk(call_id: str) -> str:
+    return f"CALL#{call_id}"
+
+
+def open_sk(call_id: str) -> str:
+    return f"OPEN#{call_id}"
+
+
+def entry_sk(entry_id: str) -> str:
+    return f"ENTRY#{entry_id}"
+
+
+def usage_pk(account: str) -> str:
+    return f"USAGE#{account}"
+
+
+def allowance_sk(user_id: str | None) -> str:
+    return "ALLOWANCE" if user_id is None else f"ALLOWANCE#{_digest(user_id)}"
+
+
+def meter_key(meter: Meter) -> tuple[str, str]:
+    if meter.session_id is not None:
+        return session_pk(meter.session_id), "USED" if meter.turn is None else f"TURN#{meter.turn:06}"
+    if meter.user_id is None:
+        return usage_pk(meter.account), f"ALL#{meter.period}"
+    kind = "DAY" if len(meter.period or "") == len("2026-11-24") else "MONTH"
+    return usage_pk(meter.account), f"{kind}#{meter.period}#{_digest(meter.user_id)}"
 
 
 def template_sk(template_id: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from opensessions.aws import settings
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.fargate import FargateSandboxes
+from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
 from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
@@ -49,6 +50,10 @@ def blobs() -> S3Blobs:
     return S3Blobs(Late("s3", PATIENT), settings.storage().bucket)
 
 
+def passes() -> DynamoPasses:
+    return DynamoPasses(settings.storage().table, Late("dynamodb", QUICK))
+
+
 def keeper() -> Keeper:
     return Keeper(blobs(), _now)
 
@@ -79,6 +84,8 @@ def service() -> Service:
         preview_url=settings.storage().preview,
         wake=_wake,
         quota=Quota(quotas.live, quotas.creates),
+        passes=passes(),
+        private_previews=settings.storage().previews_apart,
         narrows_egress=not settings.cluster().public_ip,
     )
 

@@ -22,9 +22,11 @@ from opensessions.http.parameters import (
     IdempotencyKey,
     PageSize,
     Purge,
+    Reader,
     SessionId,
     UserId,
     WithStatus,
+    Writer,
 )
 from opensessions.http.request_ids import RequestIds
 from opensessions.http.requests import Interruption, NewMessage, NewSession
@@ -86,11 +88,9 @@ def list_sessions(
 
 
 @router.get("/v1/sessions/{session_id}", **answers("Session", 400, 401, 404))
-def get_session(
-    service: Ask, account: Account, session_id: SessionId, user_id: UserId = None
-) -> JSONResponse:
+def get_session(service: Ask, caller: Reader, session_id: SessionId, user_id: UserId = None) -> JSONResponse:
     """A session with its newest messages and events."""
-    return JSONResponse(whole(service, service.read(account, session_id, user_id)))
+    return JSONResponse(whole(service, service.read(caller.account, session_id, user_id)))
 
 
 @router.post(
@@ -99,11 +99,13 @@ def get_session(
     **answers("Session", 400, 401, 404, 409, 413, 429),
 )
 def send_message(
-    service: Ask, account: Account, session_id: SessionId, raw: Body, key: IdempotencyKey = None
+    service: Ask, caller: Writer, session_id: SessionId, raw: Body, key: IdempotencyKey = None
 ) -> JSONResponse:
     """Tell the agent more. It waits while a turn runs; a session in `error` runs again."""
     new = NewMessage.read(parse(raw))
-    return JSONResponse(whole(service, service.send(account, session_id, new.user_id, new.message, key)))
+    return JSONResponse(
+        whole(service, service.send(caller.account, session_id, new.user_id, new.message, key))
+    )
 
 
 @router.post(
@@ -112,26 +114,26 @@ def send_message(
     **answers("Session", 400, 401, 404, 409, 413),
 )
 def interrupt_session(
-    service: Ask, account: Account, session_id: SessionId, raw: Body, user_id: UserId = None
+    service: Ask, caller: Writer, session_id: SessionId, raw: Body, user_id: UserId = None
 ) -> JSONResponse:
     """Stop the running turn and keep the session. Nothing runs: nothing happens."""
     named = Interruption.read(parse(raw)).user_id if raw else None
     if None not in (named, user_id) and named != user_id:
         raise InvalidRequest("user_id in the query is not the one in the body", "user_id")
-    return JSONResponse(whole(service, service.interrupt(account, session_id, named or user_id)))
+    return JSONResponse(whole(service, service.interrupt(caller.account, session_id, named or user_id)))
 
 
 @router.get("/v1/sessions/{session_id}/events/page", **answers("EventPage", 400, 401, 404))
 def page_events(
     service: Ask,
-    account: Account,
+    caller: Reader,
     session_id: SessionId,
     user_id: UserId = None,
     after: After = 0,
     limit: EventCount = 100,
 ) -> JSONResponse:
     """Events as JSON, oldest first. To go on, pass the `seq` of the last one as `after`."""
-    session = service.read(account, session_id, user_id)
+    session = service.read(caller.account, session_id, user_id)
     data = _fitting(service.events(session_id, after, limit))
     last_seq = max([session.head.last_seq, *(frame["seq"] for frame in data)])
     has_more = bool(data) and data[-1]["seq"] < last_seq

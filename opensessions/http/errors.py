@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from opensessions.errors import (
     Conflict,
     EventGap,
+    Forbidden,
     InvalidRequest,
     LaunchFailed,
     NotFound,
@@ -38,6 +39,7 @@ KINDS: dict[type[OpenSessionsError], Kind] = {
     InvalidRequest: Kind(400, "invalid_request"),
     Unauthorized: Kind(401, "unauthorized"),
     OverBudget: Kind(402, "budget_exceeded"),
+    Forbidden: Kind(403, "forbidden"),
     NotFound: Kind(404, "not_found"),
     Conflict: Kind(409, "conflict"),
     TooLarge: Kind(413, "too_large"),

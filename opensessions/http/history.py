@@ -11,10 +11,12 @@ from opensessions.http.openapi import answers, body, problems
 from opensessions.http.parameters import (
     Account,
     Ask,
+    Reader,
     SessionId,
     UserId,
     VersionCount,
     VersionsAfter,
+    Writer,
 )
 from opensessions.http.requests import LAST_VERSION, Restoration
 from opensessions.http.strict_json import parse
@@ -38,7 +40,7 @@ def hibernate_session(
 @router.get("/v1/sessions/{session_id}/versions", **answers("VersionList", 400, 401, 404))
 def list_versions(
     service: Ask,
-    account: Account,
+    caller: Reader,
     session_id: SessionId,
     user_id: UserId = None,
     after: VersionsAfter = 0,
@@ -47,7 +49,7 @@ def list_versions(
     """The states that can be gone back to, one after each turn, oldest first. To go on, pass the `number` of
     the last one as `after`.
     """
-    session = service.read(account, session_id, user_id)
+    session = service.read(caller.account, session_id, user_id)
     found = service.versions(session_id, after, limit)
     data = [views.version(each, session.version) for each in found]
     has_more = bool(found) and found[-1].number < session.versions
@@ -65,10 +67,10 @@ _DIFF: dict[str, Any] = {
 
 @router.get("/v1/sessions/{session_id}/versions/{number}/diff", response_model=None, **_DIFF)
 def diff_version(
-    service: Ask, account: Account, session_id: SessionId, number: Number, user_id: UserId = None
+    service: Ask, caller: Reader, session_id: SessionId, number: Number, user_id: UserId = None
 ) -> PlainTextResponse:
     """What the turn changed, as `git diff` writes it; cut when it is long."""
-    service.read(account, session_id, user_id)
+    service.read(caller.account, session_id, user_id)
     return PlainTextResponse(service.diff(session_id, number), headers=views.INERT)
 
 
@@ -77,10 +79,10 @@ def diff_version(
     **body("Restoration"),
     **answers("Session", 400, 401, 404, 409, 413, 429),
 )
-def restore_session(service: Ask, account: Account, session_id: SessionId, raw: Body) -> JSONResponse:
+def restore_session(service: Ask, caller: Writer, session_id: SessionId, raw: Body) -> JSONResponse:
     """Go back to a version: files and conversation are as after that turn, and the preview follows. Nothing
     that was said is taken back; `restored` is said when it is done.
     """
     wanted = Restoration.read(parse(raw))
-    session = service.restore(account, session_id, wanted.version, wanted.user_id)
+    session = service.restore(caller.account, session_id, wanted.version, wanted.user_id)
     return JSONResponse(whole(service, session))

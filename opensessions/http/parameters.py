@@ -1,10 +1,12 @@
 """What requests carry beside their bodies: who asks, about what, and which part."""
 
+from collections.abc import Callable
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator
 
+from opensessions.callers import Caller, Scope
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.http.credentials import credentials
 from opensessions.http.requests import LAST_VERSION, LONGEST_ID, printable_id
@@ -22,12 +24,29 @@ async def _service(request: Request) -> Service:
 Ask = Annotated[Service, Depends(_service)]
 
 
-def _account(request: Request, service: Ask) -> str:
-    """The account whose key was sent. Raises Unauthorized."""
+def _caller(request: Request, service: Ask) -> Caller:
+    """Who asks. Raises Unauthorized."""
     key = credentials(request.headers)
     if key is None:
         raise Unauthorized("The API key is missing; send it in the X-API-Key header.")
     return service.authenticate(key)
+
+
+def _account(caller: Annotated[Caller, Depends(_caller)]) -> str:
+    """The account whose key was sent. Raises Unauthorized, and Forbidden for a session's token."""
+    caller.require("account")
+    return caller.account
+
+
+def _with(scope: Scope) -> Callable[[Request, Caller], Caller]:
+    """Whoever may do what takes this scope, with the session in the path."""
+
+    def allowed(request: Request, caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+        caller.require(scope)
+        caller.require_session(request.path_params["session_id"])
+        return caller
+
+    return allowed
 
 
 async def _session_id(
@@ -46,6 +65,9 @@ def _key(value: str) -> str:
 
 
 Account = Annotated[str, Depends(_account)]
+"""For what takes an account's key: everything but a few calls on one session."""
+Reader = Annotated[Caller, Depends(_with("read"))]
+Writer = Annotated[Caller, Depends(_with("write"))]
 SessionId = Annotated[str, Depends(_session_id)]
 UserId = Annotated[
     str | None,

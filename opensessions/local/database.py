@@ -43,6 +43,23 @@ CREATE TABLE version (
 CREATE TABLE template (
     account TEXT, id TEXT, created_at TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (account, id));
 """,
+    """
+CREATE TABLE pass (
+    session_id TEXT, hash TEXT, expires_at TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (session_id, hash));
+CREATE INDEX pass_expiry ON pass (expires_at);
+CREATE TABLE meter (
+    key TEXT PRIMARY KEY, account TEXT NOT NULL, session_id TEXT, turn INTEGER, user_id TEXT, period TEXT,
+    held_nanodollars INTEGER NOT NULL, held_tokens INTEGER NOT NULL, used TEXT NOT NULL);
+CREATE INDEX meter_of_session ON meter (session_id, turn) WHERE session_id IS NOT NULL;
+CREATE INDEX meter_of_period ON meter (account, period, user_id) WHERE period IS NOT NULL;
+CREATE TABLE call (
+    session_id TEXT, id TEXT, began_at TEXT NOT NULL, settled_at REAL, body TEXT,
+    PRIMARY KEY (session_id, id));
+CREATE INDEX call_open ON call (session_id, began_at) WHERE settled_at IS NULL;
+CREATE INDEX call_settled ON call (settled_at) WHERE settled_at IS NOT NULL;
+CREATE TABLE entry (session_id TEXT, id TEXT, PRIMARY KEY (session_id, id));
+CREATE TABLE allowance (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+""",
 )
 """From nothing to the present schema; a file has taken as many of these as its `user_version` says."""
 

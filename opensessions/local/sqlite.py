@@ -25,7 +25,7 @@ from opensessions.models import (
 )
 
 CLAIM_SECONDS = 24 * 3600
-_OF_SESSION = ("head", "config", "event", "message", "version")
+_OF_SESSION = ("head", "config", "event", "message", "version", "pass")
 _SESSION = "SELECT s.body, h.body FROM session s JOIN head h ON h.session_id = s.id "
 
 

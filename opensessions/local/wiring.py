@@ -22,6 +22,7 @@ from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
+from opensessions.local.passes import SqlitePasses
 from opensessions.local.public import PublicApp
 from opensessions.local.sandboxes import LocalSandboxes, Places
 from opensessions.local.settings import Settings, kept_secret
@@ -84,7 +85,7 @@ class System:
         self.sockets = sockets
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
         database = Database(settings.data_dir / "sessions.db")
-        self.store = SqliteStore(database)
+        self.store, self.passes = SqliteStore(database), SqlitePasses(database)
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
         self.blobs = FileBlobs(settings.data_dir / "blobs")
@@ -102,7 +103,13 @@ class System:
         )
         self.testimony = Testimony(self.store, blobs, later=self.timers.put_off, max_live=quota.live, **named)
         self.service = Service(
-            self.store, self.supervisor, keeper, new_id=lambda: secrets.token_hex(16), quota=quota, **named
+            self.store,
+            self.supervisor,
+            keeper,
+            new_id=lambda: secrets.token_hex(16),
+            quota=quota,
+            passes=self.passes,
+            **named,
         )
 
     def _gateway(

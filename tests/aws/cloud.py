@@ -26,6 +26,7 @@ from mangum import Mangum
 from moto.server import ThreadedMotoServer
 
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.table import create_table
 from opensessions.http import callback
@@ -164,7 +165,8 @@ def cloud(folder: Path) -> Iterator[Cloud]:
         secrets.create_secret(Name=f"{name}-{kind}", SecretString=value)
     objects = account.client("s3", endpoint_url=endpoint, config=Config(signature_version="s3v4"))
     objects.create_bucket(Bucket=name)
-    here = World(DynamoStore(name, client), folder, blobs=S3Blobs(objects, name))
+    beside: dict[str, Any] = {"blobs": S3Blobs(objects, name), "passes": DynamoPasses(name, client)}
+    here = World(DynamoStore(name, client), folder, **beside)
     here.clock.now = datetime.now(UTC)
     lambdas = Lambdas(callback.create_app(here.testimony))
     serving = threading.Thread(target=lambdas.serve_forever, kwargs={"poll_interval": 0.05})

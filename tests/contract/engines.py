@@ -17,9 +17,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import INDEXES, create_table
 from opensessions.local.database import Database
+from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
+from opensessions.passes import Passes
 from opensessions.ports import SessionStore
 from tests.contract.samples import Clock
 
@@ -31,6 +34,10 @@ class Engine(Protocol):
 
     def open(self) -> SessionStore:
         """The store; each call opens it anew, as a process does that was started again."""
+        ...
+
+    def passes(self) -> Passes:
+        """What keeps passes beside the store."""
         ...
 
     def dump(self) -> Dump:
@@ -51,6 +58,9 @@ class SqliteEngine:
     def open(self) -> SqliteStore:
         self._opened.append(SqliteStore(Database(self._path), self.clock))
         return self._opened[-1]
+
+    def passes(self) -> SqlitePasses:
+        return SqlitePasses(self.open()._database)
 
     def close(self) -> None:
         for store in self._opened:
@@ -116,6 +126,9 @@ class DynamoEngine:
 
     def open(self) -> DynamoStore:
         return DynamoStore(self.table, self.client, self.clock)  # type: ignore[arg-type]
+
+    def passes(self) -> DynamoPasses:
+        return DynamoPasses(self.table, self.client)  # type: ignore[arg-type]
 
     def close(self) -> None:
         self.client.delete_table(TableName=self.table)

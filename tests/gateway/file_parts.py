@@ -21,6 +21,7 @@ from gateway.live_files import LiveFiles
 from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
 from opensessions.archives import LISTING, PART_BYTES, Archived, Part
+from opensessions.callers import Caller
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.handshake import door_key
 from opensessions.keeping import MANIFEST, place
@@ -75,10 +76,10 @@ class Place:
             archives=self.archives, hibernating=self.hibernating, limits=self.limits,
         )  # fmt: skip
 
-    def authenticate(self, key: str) -> str:
+    def authenticate(self, key: str) -> Caller:
         if key != KEY:
             raise Unauthorized("The API key is not known.")
-        return "acme"
+        return Caller("acme")
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
         if session_id != S1 or user_id not in (None, "u1"):

@@ -14,6 +14,7 @@ import httpx2
 from gateway.hub import Hub
 from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
+from opensessions.callers import Caller
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.models import Event, Head, Session, Status
 from tests.gateway.model_parts import serving, until
@@ -56,10 +57,10 @@ class Sessions:
                 raise OSError("the store is away")
             return self.events.get(session_id, [])[after : after + limit]
 
-    def authenticate(self, key: str) -> str:
+    def authenticate(self, key: str) -> Caller:
         if key != KEY:
             raise Unauthorized("The API key is not known.")
-        return "acme"
+        return Caller("acme")
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
         with self.lock:
