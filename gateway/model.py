@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import httpx2
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.calls import Bill, Calls
 from gateway.grants import Authorize, SandboxGrant
 from gateway.model_body import BadRequest, ModelCall, ModelRules, judge
-from gateway.model_stream import AnswerReader
-from gateway.model_upstream import UNREACHABLE, Failure, Upstream, failure
+from gateway.model_failure import NO_TOKEN, UNREACHABLE, Failure, Refused, error_response, refusal_of
+from gateway.model_stream import NOTHING, UNKNOWN, AnswerReader
+from gateway.model_upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -27,23 +26,13 @@ ROUTES = (b"/v1/messages", b"/v1/messages/count_tokens")
 QUERIES = (b"", b"beta=true")
 LARGEST_BODY = 10 * 1024 * 1024
 BODY_SECONDS = 60
-LARGEST_ERROR = 64 * 1024
+NEVER_ASKED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 
-_NO_TOKEN = Failure(401, "authentication_error", "The model token of a live sandbox is required (x-api-key).")
 _NO_ROUTE = Failure(404, "not_found_error", "Only POST /v1/messages and /v1/messages/count_tokens are here.")
 _TOO_LARGE = Failure(413, "request_too_large", f"The body is larger than {LARGEST_BODY} bytes.")
 _TOO_SLOW = Failure(408, "timeout_error", f"The body did not arrive within {BODY_SECONDS} seconds.")
 _TOO_MANY = Failure(429, "rate_limit_error", "This sandbox has too many model calls under way.", True)
 _CLOSING = Failure(529, "overloaded_error", "This server is being restarted. Try again soon.", True)
-
-
-class Refused(Exception):
-    """The call ends here with `failure`; `retry_after` in seconds."""
-
-    def __init__(self, failure: Failure, retry_after: str | None = None) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
-        self.retry_after = retry_after
 
 
 class HungUp(Exception):
@@ -55,13 +44,11 @@ class ModelListeners:
     """Who hears of an answer while it passes; all are called from the event loop and must not block.
 
     `wants_deltas(session_id)` tells whether anybody listens to text as it is written, `on_delta(session_id,
-    text)` then gets it. `on_usage(grant, model, usage)` is called once a call that was answered, also when it
-    broke off in the middle: `usage` is then what had been said until there, perhaps `{}`.
+    text)` then gets it.
     """
 
     wants_deltas: Callable[[str], bool] = lambda session_id: False
     on_delta: Callable[[str, str], None] = lambda session_id, text: None
-    on_usage: Callable[[SandboxGrant, str, dict[str, Any]], None] = lambda grant, model, usage: None
 
 
 class ModelProxy:
@@ -69,6 +56,7 @@ class ModelProxy:
 
     The caller proves itself with its sandbox's model token. Answers stream through without being held back;
     every failure has the Messages API's error shape. A caller that hangs up cancels its call upstream.
+    Every call but `count_tokens` is one of `calls`, which the proxy closes.
     """
 
     def __init__(
@@ -77,10 +65,12 @@ class ModelProxy:
         upstream: Upstream,
         rules: ModelRules | None = None,
         listeners: ModelListeners | None = None,
+        calls: Calls | None = None,
         calls_per_sandbox: int = 4,
     ) -> None:
         self._authorize = authorize
         self._upstream = upstream
+        self._metered = calls
         self._rules = rules or ModelRules()
         self._listeners = listeners or ModelListeners()
         self._calls_per_sandbox = calls_per_sandbox
@@ -105,40 +95,44 @@ class ModelProxy:
 
     @property
     def busy(self) -> bool:
-        """Whether calls are under way."""
-        return bool(self._calls)
+        """Whether calls are under way, or not yet settled."""
+        return bool(self._calls) or bool(self._metered and self._metered.busy)
 
     async def aclose(self, deadline: float = 30) -> None:
-        """Refuses new calls, lets running ones finish for `deadline` seconds, then cuts them. Idempotent."""
+        """Refuses new calls, lets running ones finish for `deadline` seconds, then cuts them; all are settled
+        after that. Idempotent.
+        """
         self._closing = True
         if self._calls:
             _, late = await asyncio.wait(set(self._calls), timeout=deadline)
             for call in late:
                 call.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        if self._metered:
+            await self._metered.aclose()
         await self._client.aclose()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            grant = await self._caller(scope)
+            token, grant = await self._caller(scope)
             async with self._place(grant):
                 call = judged(await whole_body(scope, receive), self._rules, grant, scope)
-                await until_hung_up(receive, self._forward(grant, call, scope, send))
+                await until_hung_up(receive, self._make(token, grant, call, scope, send))
         except Refused as refusal:
             await error_response(refusal)(scope, receive, send)
         except HungUp:
             pass
 
-    async def _caller(self, scope: Scope) -> SandboxGrant:
+    async def _caller(self, scope: Scope) -> tuple[str, SandboxGrant]:
         if scope["method"] != "POST" or scope.get("raw_path") not in ROUTES:
             raise Refused(_NO_ROUTE)
         if self._closing:
             raise Refused(_CLOSING, "3")
-        token = model_token(Headers(scope=scope))
+        token = model_token(Headers(scope=scope)) or ""
         grant = await self._authorize(token, "model") if token else None
         if grant is None:
-            raise Refused(_NO_TOKEN)
-        return grant
+            raise Refused(NO_TOKEN)
+        return token, grant
 
     @asynccontextmanager
     async def _place(self, grant: SandboxGrant) -> AsyncIterator[None]:
@@ -152,7 +146,25 @@ class ModelProxy:
             if not self._running[grant.sandbox_id]:
                 del self._running[grant.sandbox_id]
 
-    async def _forward(self, grant: SandboxGrant, call: ModelCall, scope: Scope, send: Send) -> None:
+    async def _make(self, token: str, grant: SandboxGrant, call: ModelCall, scope: Scope, send: Send) -> None:
+        session = grant.session_id
+        if not call.max_tokens or self._metered is None:  # only counted: nothing is billed
+            await self._forward(Bill("", session, call.model), call, scope, send)
+            return
+        async with self._metered.metered(token, session, call) as bill:
+            await self._forward(bill, call, scope, send)
+
+    async def _forward(self, bill: Bill, call: ModelCall, scope: Scope, send: Send) -> None:
+        response = await self._ask(bill, call, scope)
+        try:
+            if response.status_code != 200:
+                bill.used = NOTHING
+                raise await refusal_of(response)
+            await self._pass_on(bill, response, send)
+        finally:
+            await response.aclose()
+
+    async def _ask(self, bill: Bill, call: ModelCall, scope: Scope) -> httpx2.Response:
         request = self._client.build_request(
             "POST",
             self._upstream.url.rstrip("/") + scope["raw_path"].decode("ascii"),
@@ -160,39 +172,33 @@ class ModelProxy:
             headers=self._upstream.headers(",".join(Headers(scope=scope).getlist("anthropic-beta"))),
             content=call.body,
         )
+        bill.used = UNKNOWN
         try:
-            response = await self._client.send(request, stream=True)
+            return await self._client.send(request, stream=True)
         except httpx2.HTTPError as error:
+            if isinstance(error, NEVER_ASKED):
+                bill.used = NOTHING
             log.warning("model server %s: %s: %s", self._upstream.url, type(error).__name__, error)
             raise Refused(UNREACHABLE) from None
-        try:
-            if response.status_code != 200:
-                raise await refusal_of(response)
-            await self._pass_on(grant, call, response, send)
-        finally:
-            await response.aclose()
 
-    async def _pass_on(
-        self, grant: SandboxGrant, call: ModelCall, response: httpx2.Response, send: Send
-    ) -> None:
+    async def _pass_on(self, bill: Bill, response: httpx2.Response, send: Send) -> None:
         streamed = response.headers.get("content-type", "").startswith("text/event-stream")
-        session, heard = grant.session_id, self._listeners
+        session, heard = bill.session_id, self._listeners
         reader = AnswerReader(
             streamed, lambda: heard.wants_deltas(session), lambda text: heard.on_delta(session, text)
         )
         await send(answer_start(streamed))
         try:
             async for chunk in response.aiter_bytes():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 reader.feed(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
             reader.end()
         except httpx2.HTTPError as error:
             # Without the last message the server cuts the connection: this must not look like a whole answer.
             log.warning("model server %s broke off: %s", self._upstream.url, type(error).__name__)
             return
         finally:
-            if call.max_tokens:
-                heard.on_usage(grant, reader.model or call.model, reader.usage or {})
+            bill.model, bill.used = reader.model or bill.model, reader.used
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -254,42 +260,7 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-async def refusal_of(response: httpx2.Response) -> Refused:
-    """What is told of an upstream answer that is no success; its own words stay here."""
-    text = bytearray()
-    try:
-        async for chunk in response.aiter_bytes():
-            text += chunk
-            if len(text) > LARGEST_ERROR:
-                break
-    except httpx2.HTTPError:
-        pass
-    seconds = response.headers.get("retry-after", "")
-    log.warning("model server answered %s", response.status_code)
-    return Refused(failure(response.status_code, message_in(text)), seconds if seconds.isdigit() else None)
-
-
-def message_in(error: bytes | bytearray) -> str:
-    try:
-        message = json.loads(error)["error"]["message"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return message if isinstance(message, str) else ""
-
-
 def answer_start(streamed: bool) -> Message:
     kind = b"text/event-stream; charset=utf-8" if streamed else b"application/json"
     headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
     return {"type": "http.response.start", "status": 200, "headers": headers}
-
-
-def error_response(refusal: Refused) -> JSONResponse:
-    """A refusal in the Messages API's shape, with the header by which its clients decide whether to retry."""
-    told = refusal.failure
-    headers = {"x-should-retry": "true" if told.retry else "false"}
-    if refusal.retry_after:
-        headers["retry-after"] = refusal.retry_after[:6]
-    if told.status in (401, 408, 413):
-        headers["connection"] = "close"  # the body may be unread
-    body = {"type": "error", "error": {"type": told.kind, "message": told.text}}
-    return JSONResponse(body, told.status, headers)

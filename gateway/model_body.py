@@ -67,6 +67,7 @@ CLIENT_TOOL = re.compile(r"(custom|(bash|text_editor|computer|memory)_\d{8})")
 # Keys that name something stored in, or running beside, the operator's workspace.
 STORED = frozenset(("file_id", "file_ids", "files", "container", "container_id", "mcp_servers", "url"))
 DEEPEST = 8
+MOST_FALLBACKS = 3
 
 
 class BadRequest(Exception):
@@ -83,11 +84,14 @@ class ModelRules:
 
 @dataclass(frozen=True)
 class ModelCall:
-    """A request that passed: what it may cost at worst, and the body to send."""
+    """A request that passed: what it may cost at worst, and the body to send. `fallbacks` are the models that
+    answer in the place of one that declines; `max_tokens` is the most that any of them may say.
+    """
 
     model: str
     max_tokens: int
     body: bytes
+    fallbacks: tuple[str, ...] = ()
 
 
 def judge(raw: bytes, rules: ModelRules, session_id: str, counting: bool = False) -> ModelCall:
@@ -101,8 +105,7 @@ def judge(raw: bytes, rules: ModelRules, session_id: str, counting: bool = False
     model = _model(body.get("model"), rules, "model")
     max_tokens = 0 if counting else _max_tokens(body.get("max_tokens"), rules, "max_tokens")
     _price(body)
-    for number, fallback in enumerate(_list(body, "fallbacks")):
-        _fallback(fallback, rules, f"fallbacks.{number}")
+    fallbacks = _fallbacks(body, rules)
     for number, tool in enumerate(_list(body, "tools")):
         _tool(tool, f"tools.{number}")
     for number, message in enumerate(_list(body, "messages")):
@@ -110,7 +113,10 @@ def judge(raw: bytes, rules: ModelRules, session_id: str, counting: bool = False
     _content(body.get("system"), "system")
     if not counting:
         body["metadata"] = {"user_id": session_id}
-    return ModelCall(model, max_tokens, json.dumps(body, separators=(",", ":"), allow_nan=False).encode())
+    if max_tokens:
+        max_tokens = max(max_tokens, *(most or 0 for _, most in fallbacks), 0)
+    data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    return ModelCall(model, max_tokens, data, tuple(name for name, _ in fallbacks))
 
 
 def _parse(raw: bytes) -> Any:
@@ -164,12 +170,21 @@ def _max_tokens(value: Any, rules: ModelRules, where: str) -> int:
     return value
 
 
-def _fallback(value: Any, rules: ModelRules, where: str) -> None:
+def _fallbacks(body: dict[str, Any], rules: ModelRules) -> list[tuple[str, int | None]]:
+    """Name and max_tokens of each."""
+    listed = _list(body, "fallbacks")
+    if len(listed) > MOST_FALLBACKS:
+        raise BadRequest(f"fallbacks: {len(listed)} > {MOST_FALLBACKS}, which is the most that may be named.")
+    return [_fallback(fallback, rules, f"fallbacks.{number}") for number, fallback in enumerate(listed)]
+
+
+def _fallback(value: Any, rules: ModelRules, where: str) -> tuple[str, int | None]:
     fallback = _object(value, where)
     _only(fallback, FALLBACK_FIELDS, where)
-    _model(fallback.get("model"), rules, f"{where}.model")
-    if fallback.get("max_tokens") is not None:
-        _max_tokens(fallback["max_tokens"], rules, f"{where}.max_tokens")
+    most = fallback.get("max_tokens")
+    if most is not None:
+        most = _max_tokens(most, rules, f"{where}.max_tokens")
+    return _model(fallback.get("model"), rules, f"{where}.model"), most
 
 
 def _tool(value: Any, where: str) -> None:

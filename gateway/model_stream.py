@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 LONGEST_LINE = 1 << 20
+BYTES_PER_TOKEN = 3
+SEEN = frozenset(("text", "tool_use"))
+"""Blocks that are billed as they are seen; of a model's thoughts at best a summary comes."""
+_NAMES = frozenset(("type", "id", "signature"))
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a call used, as the Messages API tells it: `{}` nothing, None: nobody knows."""
+
+    usage: dict[str, Any] | None
+    estimated: bool = False
+
+
+NOTHING = Used({})
+UNKNOWN = Used(None)
 
 
 class AnswerReader:
@@ -27,6 +44,24 @@ class AnswerReader:
         self._on_text = on_text
         self._rest = bytearray()
         self._overlong = False
+        self._whole = False
+        self._begun = self._hidden = False
+        self._seen = 0
+
+    @property
+    def used(self) -> Used:
+        """What the call has used until here. Where an answer broke off, its output is estimated by the bytes
+        that came, if all that is billed was among them.
+        """
+        if self.usage is None:
+            return UNKNOWN
+        if self._whole:
+            return Used(self.usage)
+        if self._hidden or not self._begun:
+            return UNKNOWN
+        said = self.usage.get("output_tokens")
+        output = max(said if isinstance(said, int) else 0, -(-self._seen // BYTES_PER_TOKEN))
+        return Used({**self.usage, "output_tokens": output}, estimated=True)
 
     def feed(self, chunk: bytes) -> None:
         if not self._streamed:
@@ -46,24 +81,38 @@ class AnswerReader:
         """The answer is whole: a body that was not streamed is read now."""
         if not self._streamed and not self._overlong:
             self._took_in(_object(bytes(self._rest)))
+            self._whole = True
 
     def _keep(self, part: bytes) -> None:
         bound = LONGEST_LINE if self._streamed else 10 * LONGEST_LINE
         if self._overlong or len(self._rest) + len(part) > bound:
-            self._overlong = True
+            self._overlong = self._hidden = True
             self._rest.clear()
         else:
             self._rest += part
 
     def _line(self, line: bytes, listening: bool) -> None:
-        # A quote inside a JSON text is escaped, so these bytes are only found as a whole key or value.
         if not line.startswith(b"data:"):
             return
-        if listening and b'"text_delta"' in line:
-            self._heard(_object(line[5:]).get("delta"))
-        elif b'"usage"' in line:
-            event = _object(line[5:])
-            self._took_in(event.get("message") if event.get("type") == "message_start" else event)
+        event = _object(line[5:])
+        kind, delta = event.get("type"), event.get("delta")
+        if kind == "message_start":
+            self._took_in(event.get("message"))
+        elif kind == "content_block_start":
+            self._block(event.get("content_block"))
+        elif kind == "content_block_delta":
+            self._seen += _size(delta)
+            if listening:
+                self._heard(delta)
+        else:
+            self._took_in(event)
+            stopped = isinstance(delta, dict) and bool(delta.get("stop_reason"))
+            self._whole = self._whole or (stopped and isinstance(event.get("usage"), dict))
+
+    def _block(self, block: Any) -> None:
+        self._begun = True
+        self._seen += _size(block)
+        self._hidden = self._hidden or not isinstance(block, dict) or block.get("type") not in SEEN
 
     def _heard(self, delta: Any) -> None:
         if isinstance(delta, dict) and delta.get("type") == "text_delta":
@@ -79,6 +128,14 @@ class AnswerReader:
         if isinstance(usage := part.get("usage"), dict):
             # A later report is cumulative and may leave out what has not changed.
             self.usage = {**(self.usage or {}), **{k: v for k, v in usage.items() if v is not None}}
+
+
+def _size(part: Any) -> int:
+    """How many bytes of the model's writing are in a block or a delta."""
+    if not isinstance(part, dict):
+        return 0
+    texts = (text for name, text in part.items() if name not in _NAMES and isinstance(text, str))
+    return sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The server that really answers: where it is, what is sent to it, and how its failures are told."""
+"""The server that really answers: where it is, and what is sent to it."""
 
 from __future__ import annotations
 
@@ -44,13 +44,6 @@ BETAS = frozenset(
     ]
 )
 BETA = re.compile(r"([a-z][a-z0-9-]*)-20\d\d-?\d\d-?\d\d")
-# Agents shorten their conversation when they read one of these; they hold numbers and nothing else.
-TELLING = re.compile(
-    r"prompt is too long: \d+ tokens > \d+ maximum"
-    r"|input length and `max_tokens` exceed context limit: \d+ \+ \d+ > \d+, "
-    r"decrease input length or `max_tokens` and try again"
-    r"|max_tokens: \d+ > \d+, which is the maximum allowed number of output tokens for [a-z0-9. -]{1,64}"
-)
 
 
 @dataclass(frozen=True)
@@ -99,57 +92,3 @@ def known_betas(header: str) -> str:
     """Those of a comma-separated `anthropic-beta` header that are passed on, in their order."""
     names = (name.strip() for name in header.split(","))
     return ",".join(n for n in names if (found := BETA.fullmatch(n)) and found[1] in BETAS)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An answer in the Messages API's error shape; `retry` tells the agent whether to try again."""
-
-    status: int
-    kind: str
-    text: str
-    retry: bool = False
-
-
-UNREACHABLE = Failure(
-    502,
-    "api_error",
-    "The model server cannot be reached. If it stays so, the operator has to check OPENSESSIONS_MODEL_URL, "
-    "or this server's way to the internet.",
-    retry=True,
-)
-_KEY = Failure(
-    403,
-    "permission_error",
-    "The model provider refused this server's own key. The operator has to check ANTHROPIC_API_KEY, or in "
-    "the cloud the stack's secret or its access to Bedrock.",
-)
-_REDIRECT = Failure(
-    502,
-    "api_error",
-    "The model server answered with a redirect, which is not followed. The operator has to check "
-    "OPENSESSIONS_MODEL_URL.",
-)
-_BY_STATUS = {
-    400: Failure(400, "invalid_request_error", "The model provider refused this request as invalid."),
-    401: _KEY,
-    402: Failure(402, "billing_error", "The model provider asks the operator to settle a bill."),
-    403: _KEY,
-    404: Failure(404, "not_found_error", "The model provider does not know this model."),
-    413: Failure(413, "request_too_large", "The model provider refused this request as too large."),
-    429: Failure(429, "rate_limit_error", "The model provider's rate limit is reached. Try later.", True),
-    529: Failure(529, "overloaded_error", "The model provider is overloaded. Try again soon.", True),
-}
-_BROKEN = Failure(502, "api_error", "The model server failed to answer. Try again soon.", True)
-
-
-def failure(status: int, message: str = "") -> Failure:
-    """What is told instead of an upstream answer of `status`, whose own text may hold the operator's secrets.
-
-    `message` is the upstream's text; it is told only if it is one of the few that agents act on.
-    """
-    if 300 <= status < 400:
-        return _REDIRECT
-    if status == 400 and TELLING.fullmatch(message):
-        return Failure(400, "invalid_request_error", message)
-    return _BY_STATUS.get(status, _BY_STATUS[400] if 400 <= status < 500 else _BROKEN)

@@ -16,10 +16,12 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from gateway.calls import Calls
 from gateway.grants import SandboxGrant, TokenKind
 from gateway.model import ModelListeners, ModelProxy
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
+from tests.gateway.calls_parts import Book, Settled
 
 REAL_KEY = "sk-real-canary-8d1f"
 TOKEN = "model-token-of-a"
@@ -119,19 +121,24 @@ def fixed(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 @dataclass
 class Place:
-    """The proxy under test, the stub behind it, and what the proxy told its listeners."""
+    """The proxy under test, the stub behind it, what the proxy told its listeners, and the callback."""
 
     url: str
     proxy: ModelProxy
     stub: Stub
     client: httpx2.AsyncClient
     deltas: list[tuple[str, str]] = field(default_factory=list)
-    usage: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    book: Book = field(default_factory=Book)
     listening: bool = True
 
     async def ask(self, body: Any = None, **more: Any) -> httpx2.Response:
         more.setdefault("headers", {"x-api-key": TOKEN})
         return await self.client.post("/v1/messages", json=ASK if body is None else body, **more)
+
+    async def settled(self, count: int) -> list[Settled]:
+        """The first so many settlements, once there are as many."""
+        await until(lambda: len(self.book.settled) >= count)
+        return self.book.settled[:count]
 
 
 @asynccontextmanager
@@ -161,6 +168,7 @@ async def model_place(
     url: str | None = None,
     unix_socket: Path | None = None,
     auth: httpx2.Auth | None = None,
+    book: Book | None = None,
 ) -> AsyncIterator[Place]:
     """Proxy and stub, both up; `url` puts another upstream in the stub's place, `auth` another proof than
     the key.
@@ -171,14 +179,16 @@ async def model_place(
         heard = ModelListeners(
             lambda session: place.listening,
             lambda session, words: place.deltas.append((session, words)),
-            lambda grant, model, usage: place.usage.append((grant.session_id, model, usage)),
         )
-        proxy = ModelProxy(authorize, upstream, rules, heard)
+        book = book or Book()
         async with (
-            serving(proxy) as proxy_url,
+            book.client() as callback,
+            serving(
+                proxy := ModelProxy(authorize, upstream, rules, heard, Calls(callback, (0.01,)))
+            ) as proxy_url,
             httpx2.AsyncClient(base_url=proxy_url, trust_env=False, timeout=20, verify=False) as client,
         ):
-            place = Place(proxy_url, proxy, stub, client)
+            place = Place(proxy_url, proxy, stub, client, book=book)
             yield place
             await proxy.aclose(deadline=0)
 

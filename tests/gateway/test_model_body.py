@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.model_body import BadRequest, ModelRules, judge
-from gateway.model_upstream import failure, known_betas
+from gateway.model_failure import failure
+from gateway.model_upstream import known_betas
 
 ASK: dict[str, Any] = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
 RULES = ModelRules(frozenset(("m", "n")), 1000)

@@ -34,17 +34,18 @@ async def test_a_stream_passes_byte_for_byte_and_is_heard() -> None:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert place.deltas == [("session_a", "hello "), ("session_a", "wörld\n")]
         usage = {"input_tokens": 5, "cache_read_input_tokens": 3, "output_tokens": 7}
-        assert place.usage == [("session_a", "claude-real", usage)]
+        assert await place.settled(1) == [("session_a", "claude-real", usage)]
         place.listening = False
         await place.ask({**ASK, "stream": True}, headers={"x-api-key": OTHER_TOKEN})
-        assert len(place.deltas) == 2 and place.usage[1][0] == "session_b"
+        assert len(place.deltas) == 2 and (await place.settled(2))[1][0] == "session_b"
+        assert place.book.tokens == [TOKEN, OTHER_TOKEN] and not place.book.estimates
 
 
 async def test_a_whole_answer_is_metered() -> None:
     message = {"model": "claude-real", "content": [], "usage": {"input_tokens": 1, "output_tokens": 2}}
     async with model_place(fixed(message)) as place:
         assert (await place.ask()).json() == message
-        assert place.usage == [("session_a", "claude-real", message["usage"])]
+        assert await place.settled(1) == [("session_a", "claude-real", message["usage"])]
 
 
 class Gate:
@@ -91,9 +92,9 @@ async def test_hanging_up_cancels_the_upstream_and_frees_the_place() -> None:
                 assert answer.status_code == 200
                 await anext(answer.aiter_bytes())
             await until(lambda turn=turn: gate.cancelled == turn and not place.proxy._running)
-        assert [usage for _, _, usage in place.usage] == [
-            {"input_tokens": 5, "cache_read_input_tokens": 3, "output_tokens": 1}
-        ] * 6
+        said = {"input_tokens": 5, "cache_read_input_tokens": 3, "output_tokens": 2}  # "first" is 5 bytes
+        assert [usage for _, _, usage in await place.settled(6)] == [said] * 6
+        assert place.book.estimates == 6
 
 
 async def test_hanging_up_before_the_upstream_answers_cancels_it() -> None:
@@ -141,7 +142,8 @@ async def test_a_broken_stream_does_not_look_whole() -> None:
     async with model_place(answer) as place:
         with pytest.raises(httpx2.RemoteProtocolError):
             await place.ask()
-        assert [usage["input_tokens"] for _, _, usage in place.usage] == [5]
+        [(_, _, usage)] = await place.settled(1)
+        assert usage is not None and usage["input_tokens"] == 5 and place.book.estimates == 1
 
 
 async def test_closing_lets_running_calls_finish_and_refuses_new_ones() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from tests.gateway.calls_parts import Book
 from tests.gateway.model_parts import (
     REAL_KEY,
     TOKEN,
@@ -44,7 +45,9 @@ def builder(workspace: Path):  # type: ignore[no-untyped-def]
 
 
 async def turn(url: str, folder: Path) -> list[Any]:
-    """What the agent says while it makes a file in `folder / "workspace"`, its model being at `url`."""
+    """What the agent says while it makes a file in `folder / "workspace"`, its model being at `url`; what it
+    fails with last.
+    """
     home, workspace = folder / "home", folder / "workspace"
     home.mkdir()
     workspace.mkdir()
@@ -62,7 +65,13 @@ async def turn(url: str, folder: Path) -> list[Any]:
             "PATH": os.environ["PATH"],
         },
     )
-    return [message async for message in sdk.query(prompt="make a file", options=options)]
+    said: list[Any] = []
+    try:
+        async for message in sdk.query(prompt="make a file", options=options):
+            said.append(message)
+    except sdk.ResultError as error:
+        said.append(error)
+    return said
 
 
 async def test_a_turn_with_a_tool_call(tmp_path: Path) -> None:
@@ -74,4 +83,12 @@ async def test_a_turn_with_a_tool_call(tmp_path: Path) -> None:
         assert (workspace / "made.txt").read_text() == "canary\n"
         assert [session for session, _ in place.deltas] == ["session_a"]
         assert [sent.headers["x-api-key"] for sent in place.stub.requests] == [REAL_KEY] * 2
-        assert len(place.usage) == 2
+        assert len(await place.settled(2)) == 2 and not place.book.aside
+
+
+async def test_a_turn_without_leave_ends_at_once_with_the_reason(tmp_path: Path) -> None:
+    async with model_place(builder(tmp_path / "workspace"), book=Book(budget=10)) as place:
+        *_, result, error = await turn(place.url, tmp_path)
+        said = "API Error: 402 The session's limits.tokens are used up."
+        assert result.is_error and result.result == said and said in str(error)
+        assert place.book.spent == 1 and place.stub.requests == []

@@ -143,7 +143,7 @@ async def test_a_bearer_token_and_the_query_of_the_cli_pass() -> None:
         assert (
             await place.client.post("/v1/messages?x=1", json=ASK, headers={"x-api-key": TOKEN})
         ).status_code == 400
-        assert place.usage == []
+        assert place.book.asked == [] and not place.proxy.busy
 
 
 async def test_a_body_over_the_bound_is_413() -> None:

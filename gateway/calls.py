@@ -1,0 +1,171 @@
+"""Every call of a model is reserved before it is made, and settled once it is over: none goes unmetered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from gateway.model_body import ModelCall
+from gateway.model_failure import NO_TOKEN, Failure, Refused
+from gateway.model_stream import NOTHING, Used
+
+log = logging.getLogger(__name__)
+
+CALLBACK_PATH = "/callback/v1/calls"
+BYTES_PER_TOKEN = 3
+"""No token of a JSON text in ASCII is shorter, on the whole."""
+
+SETTLING_SECONDS = 2.0
+"""How long a session's next call waits for those before it to be settled, before it asks for leave."""
+
+_AWAY = Failure(529, "overloaded_error", "What this call costs cannot be recorded just now. Try again.", True)
+_BUSY = Failure(429, "rate_limit_error", "Too many calls are recorded just now. Try again soon.", True)
+_SPENT = "There is nothing left of this session's budget. Raise its limits to go on."
+_REFUSED = "This call was refused."
+
+
+@dataclass(slots=True)
+class Bill:
+    """A call under way. Whoever makes it sets `model` and `used` to what is known of it, as it goes on."""
+
+    id: str
+    session_id: str
+    model: str
+    used: Used = NOTHING
+
+
+class Calls:
+    """Asks the callback's leave for each call, and tells it afterwards what was used.
+
+    A call is refused when there is no leave, also because the callback does not answer. What was used is told
+    after each of `pauses`, and then as often as the last one says, until it is heard; one session's calls in
+    their order, and before that session's next call asks for leave. All methods belong to the event loop.
+    """
+
+    def __init__(
+        self, callback: httpx2.AsyncClient, pauses: Sequence[float] = (0.1, 0.3, 1, 2, 5, 10, 30)
+    ) -> None:
+        self._callback, self._pauses = callback, pauses
+        self._last: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be told."""
+        return bool(self._tasks)
+
+    @asynccontextmanager
+    async def metered(self, token: str, session_id: str, call: ModelCall) -> AsyncIterator[Bill]:
+        """A place for one call; `token` is the sandbox's. Raises Refused when it may not be made."""
+        bill = Bill(secrets.token_hex(16), session_id, call.model)
+        leave = self._start(self._reserve(token, bill, call))
+        try:
+            await asyncio.shield(leave)
+            yield bill
+        finally:
+            self._last[session_id] = self._start(self._settle(bill, leave, self._last.get(session_id)))
+
+    async def aclose(self, within: float = 5) -> None:
+        """Returns once all is told, or after so many seconds; what is untold then is never told."""
+        if not self._tasks:
+            return
+        _, untold = await asyncio.wait(set(self._tasks), timeout=within)
+        for task in untold:
+            task.cancel()
+        await asyncio.gather(*untold, return_exceptions=True)
+        if untold:
+            log.error("what %s model calls used could not be told; they count as lost", len(untold))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _reserve(self, token: str, bill: Bill, call: ModelCall) -> None:
+        if last := self._last.get(bill.session_id):  # what the calls before did not use is free again
+            await asyncio.wait((last,), timeout=SETTLING_SECONDS)
+        body: dict[str, Any] = {
+            "id": bill.id,
+            "model": call.model,
+            "input_tokens": -(-len(call.body) // BYTES_PER_TOKEN),
+            "max_tokens": call.max_tokens,
+        }
+        if call.fallbacks:
+            body["fallbacks"] = call.fallbacks
+        answer = await self._post(CALLBACK_PATH, body, {"Authorization": f"Bearer {token}"})
+        if answer is None or answer.status_code >= 500:
+            raise Refused(_AWAY, "2")
+        if not answer.is_success:
+            raise _refusal(answer)
+
+    async def _settle(self, bill: Bill, leave: asyncio.Task[None], before: asyncio.Task[None] | None) -> None:
+        try:
+            await asyncio.wait((leave, before) if before else (leave,))
+            if not leave.cancelled() and _was_refused(leave.exception()):
+                return
+            body = {
+                "session_id": bill.session_id,
+                "model": bill.model,
+                "usage": bill.used.usage,
+                "estimated": bill.used.estimated,
+            }
+            path, number = f"{CALLBACK_PATH}/{bill.id}/settlement", 0
+            while not await self._told(path, body):
+                await asyncio.sleep(self._pauses[min(number, len(self._pauses) - 1)])
+                number += 1
+        finally:
+            if self._last.get(bill.session_id) is asyncio.current_task():
+                del self._last[bill.session_id]
+
+    async def _told(self, path: str, body: dict[str, Any]) -> bool:
+        answer = await self._post(path, body)
+        if answer is None or answer.status_code >= 500 or answer.status_code == 429:
+            return False
+        if not answer.is_success:
+            log.error("what a model call used was refused (%s); it counts as lost", answer.status_code)
+        return True
+
+    async def _post(
+        self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> httpx2.Response | None:
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        try:
+            return await self._callback.post(path, content=content, headers=headers)
+        except httpx2.HTTPError as error:
+            log.warning("a model call could not be recorded: %s", type(error).__name__)
+            return None
+
+
+def _was_refused(failure: BaseException | None) -> bool:
+    """Whether nothing was set aside. Where nobody answered, it may have been."""
+    return isinstance(failure, Refused) and failure.failure is not _AWAY
+
+
+def _refusal(answer: httpx2.Response) -> Refused:
+    """How the callback's refusal is told. Agents take a 402 for the end of a turn, and most others for
+    something that may pass if they ask again.
+    """
+    if answer.status_code == 401:
+        return Refused(NO_TOKEN)
+    if answer.status_code == 429:
+        return Refused(_BUSY, "1")
+    if answer.status_code == 402:
+        return Refused(Failure(402, "billing_error", _reason(answer) or _SPENT))
+    log.warning("the callback refused a model call (%s)", answer.status_code)
+    return Refused(Failure(400, "invalid_request_error", _reason(answer) or _REFUSED))
+
+
+def _reason(answer: httpx2.Response) -> str:
+    with suppress(ValueError, KeyError, TypeError):
+        return str(answer.json()["error"]["message"])
+    return ""
