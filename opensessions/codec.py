@@ -1,4 +1,4 @@
-"""How sessions, events and cursors are spelled in a store: JSON, the same in every store.
+"""How sessions, events, calls and cursors are spelled in a store: JSON, the same in every store.
 
 ASCII JSON, because it alone carries every string that Python can hold (lone surrogates too).
 """
@@ -10,9 +10,10 @@ import re
 import zlib
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from opensessions.errors import InvalidRequest, TooLarge
+from opensessions.ledger import Amounts, Call
 from opensessions.models import Event, Session, timestamp
 
 LARGEST = 350_000
@@ -49,6 +50,22 @@ def event_fields(event: Event) -> dict[str, Any]:
 
 def event(fields: dict[str, Any]) -> Event:
     return Event(**fields)
+
+
+_calls = TypeAdapter(Call)
+
+
+def call_text(call: Call) -> str:
+    return dumps(_calls.dump_python(call, mode="json", exclude_defaults=True))
+
+
+def call(text: str) -> Call:
+    return _calls.validate_python(json.loads(text))
+
+
+def amounts_text(amounts: Amounts) -> str:
+    """What is zero is left out."""
+    return dumps(amounts.model_dump(exclude_defaults=True))
 
 
 def pack(plain: str) -> bytes:

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from opensessions.errors import OverBudget
 from opensessions.models import Model
 
 NANO = 1_000_000_000
 """Money is counted in whole billionths of a dollar, so that sums are exact."""
+
+REMEMBERED_SECONDS = 24 * 3600
+"""For so long a call that was settled is known, and is neither reserved nor settled again."""
 
 
 class Amounts(Model):
@@ -65,6 +69,11 @@ class Bound:
     nanodollars: int | None = None
     tokens: int | None = None
 
+    def holds(self, nanodollars: int, tokens: int) -> bool:
+        """Whether a meter may come to this."""
+        money = self.nanodollars is None or nanodollars <= self.nanodollars
+        return money and (self.tokens is None or tokens <= self.tokens)
+
 
 class Allowance(Model):
     """What a user may use, or an account with all its users (which has no month); None: no bound."""
@@ -84,6 +93,16 @@ class Call:
     worst: Amounts
     meters: tuple[tuple[Meter, Bound], ...]
     began_at: datetime
+
+    @property
+    def lost(self) -> Amounts:
+        """What it stands with when nobody hears of its end: the most that it could use."""
+        return self.worst.model_copy(update={"calls": 1, "lost": 1})
+
+    def over_budget(self, meter: Meter) -> OverBudget:
+        """What is raised when it cannot be set aside on one of its meters."""
+        most = f"${self.worst.nanodollars / NANO:.4f} and {self.worst.tokens:,} tokens"
+        return OverBudget(f"A budget does not hold a call that may use {most}.", meter)
 
 
 class Ledger(Protocol):
@@ -121,9 +140,13 @@ class Ledger(Protocol):
     def days(
         self, account: str, first: str, last: str, user_id: str | None = None
     ) -> Sequence[tuple[Meter, Amounts]]:
-        """The days of an account from `first` to `last`, both included, in order: those of all its users, or
-        of one. The sum over users is what the account used.
+        """The days of an account from `first` to `last`, both included, by day and user: those of all its
+        users, or of one. The sum over users is what the account used. Where nothing was used there is none.
         """
+        ...
+
+    def totals(self, account: str, first: str, last: str) -> Sequence[tuple[Meter, Amounts]]:
+        """The same days of the account as a whole, in order."""
         ...
 
     def put_allowance(self, account: str, user_id: str | None, allowance: Allowance) -> None:
@@ -135,5 +158,7 @@ class Ledger(Protocol):
         ...
 
     def purge(self, session_id: str) -> None:
-        """Forget a session's calls and meters. What its user and its account used stays. Idempotent."""
+        """Forget a session's calls and meters; calls under way count as lost. What its user and its account
+        used stays. Idempotent.
+        """
         ...
