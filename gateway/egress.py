@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from gateway.dataplane.heads import BadHead
 from gateway.dataplane.replies import status_line
 from gateway.egress_head import Asked, asked, proxy_token, read_head
-from gateway.egress_meter import Accounts, OnBytes
+from gateway.egress_meter import Accounts, Reports, Unheard
 from gateway.egress_passage import Connect, EgressLimits, Outside, Passage, Refused, Resolve
 from gateway.egress_policy import EgressPolicy
 from gateway.grants import Authorize, SandboxGrant
@@ -28,7 +28,7 @@ class EgressProxy:
     only these are connected to. A session that has had all its bytes is cut off, and every host is refused
     then; one that wants them too fast is slowed down. The policy's `bucket` is apart from all this, and is
     open to the worker's own token too. `on_refused(session_id, host, reason)` is told once a host and minute;
-    `on_bytes(session_id, sent, received)` as bytes pass. Both are called from the loop and must not block.
+    it is called from the loop and must not block. The `reports` are told of bytes as they pass.
     """
 
     def __init__(
@@ -38,13 +38,14 @@ class EgressProxy:
         resolve: Resolve,
         connect: Connect = asyncio.open_connection,
         on_refused: OnRefused = lambda session_id, host, reason: None,
-        on_bytes: OnBytes = lambda session_id, sent, received: None,
+        reports: Reports | None = None,
         limits: EgressLimits | None = None,
     ) -> None:
         self._authorize = authorize
         self._limits = limits or EgressLimits()
-        accounts = Accounts(self._limits.session_bytes, self._limits.bytes_per_second, on_bytes)
-        unbounded = Accounts(None, self._limits.bucket_bytes_per_second, lambda *moved: None)
+        self._reports = reports or Unheard()
+        accounts = Accounts(self._limits.session_bytes, self._limits.bytes_per_second, self._reports)
+        unbounded = Accounts(None, self._limits.bucket_bytes_per_second, Unheard())
         self._outside = Outside(policy, resolve, connect, self._limits, accounts, unbounded)
         self._refusals = Refusals(on_refused)
         self._unasked: Counter[str] = Counter()
@@ -144,6 +145,7 @@ class EgressProxy:
             mine.discard(task)
             if not mine:
                 self._tunnels.pop(grant.sandbox_id, None)
+                self._reports.rest(grant.session_id)
 
     async def _answer(
         self, refusal: Refused, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.dataplane.heads import HEAD_LIMIT, BadHead, Request, read_request, read_response
 from gateway.egress_head import Asked, authority, back, onward, read_head
-from gateway.egress_meter import Accounts, Spent
+from gateway.egress_meter import REASON, Accounts, Spent
 from gateway.egress_policy import EgressPolicy
 from gateway.grants import SandboxGrant
 from gateway.tls_hello import Incomplete, NotTls, server_name
@@ -94,6 +94,7 @@ class Passage:
 
     async def go(self, rest: bytes) -> None:
         """`rest` is what came behind the head."""
+        await self._account.look()
         host = self._judged(self._asked.host, self._asked.port)
         if self._asked.tunnel:
             await self._connect(host)
@@ -116,7 +117,7 @@ class Passage:
         if reason is not None:
             raise self._refusal(host, reason)
         if self._account.spent:
-            raise self._refusal(host, self._account.reason)
+            raise self._refusal(host, REASON)
         return host
 
     def _refusal(self, host: str, reason: str, status: int = 403) -> Refused:
@@ -230,7 +231,7 @@ class Passage:
         """End what is under way. Raises Refused if that is because the session has had its bytes."""
         self._writer.transport.abort()
         if self._account.spent:
-            raise self._refusal(host, self._account.reason, 0)
+            raise self._refusal(host, REASON, 0)
 
     async def _exchange(self, host: str, request: Request, rest: bytes, streams: Streams) -> None:
         idle, up, down = self._lines(streams)

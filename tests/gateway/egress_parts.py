@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.egress import EgressLimits, EgressProxy
+from gateway.egress_meter import Reports, Unheard
 from gateway.egress_policy import Authority, EgressPolicy
 from gateway.grants import SandboxGrant, TokenKind
 
@@ -38,6 +39,17 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.write_eof()
 
 
+class Heard(Unheard):
+    """Reports that add up."""
+
+    def __init__(self) -> None:
+        self.moved = [0, 0]
+
+    def count(self, session_id: str, sent: int, received: int) -> None:
+        self.moved[0] += sent
+        self.moved[1] += received
+
+
 @dataclass
 class World:
     """The proxy, how to reach it, and what it asked of the outside and told its listeners."""
@@ -46,10 +58,15 @@ class World:
     asked: list[str] = field(default_factory=list)
     dialled: list[tuple[str, int]] = field(default_factory=list)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
-    moved: list[int] = field(default_factory=lambda: [0, 0])
+    reports: Heard = field(default_factory=Heard)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     proxy: EgressProxy = field(init=False)
     address: tuple[str, int] | Path = field(init=False)
+
+    @property
+    def moved(self) -> list[int]:
+        """Bytes sent and received."""
+        return self.reports.moved
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self.address, Path):
@@ -101,8 +118,11 @@ async def egress_world(
     limits: EgressLimits | None = None,
     unix_socket: Path | None = None,
     bucket: Authority | None = None,
+    reports: Reports | None = None,
 ) -> AsyncIterator[World]:
-    """`handler` plays every public host, and the `bucket`; `session` are the caller's `allowed_hosts`."""
+    """`handler` plays every public host, and the `bucket`; `session` are the caller's `allowed_hosts`.
+    `reports` hear of bytes in the place of the world's own.
+    """
     world = World()
     grant = SandboxGrant("session_a", "sb-a", None, session)
 
@@ -128,10 +148,6 @@ async def egress_world(
         world.writers.append(streams[1])
         return streams
 
-    def count(session_id: str, sent: int, received: int) -> None:
-        world.moved[0] += sent
-        world.moved[1] += received
-
     outside = await asyncio.start_server(serve, "127.0.0.1", 0)
     world.proxy = EgressProxy(
         authorize,
@@ -139,7 +155,7 @@ async def egress_world(
         resolve,
         connect,
         lambda *refusal: world.refused.append(refusal),
-        count,
+        reports or world.reports,
         limits or EgressLimits(linger_seconds=0.2),
     )
     loop = asyncio.get_running_loop()

@@ -10,14 +10,12 @@ import pytest
 
 from gateway import egress_meter
 from gateway.egress import EgressLimits
-from gateway.egress_meter import Account, Accounts, Spent
-from tests.gateway.egress_parts import AUTH, World, egress_world
-
-REASON = "the session has used up the 0.0001 GB that it may send and receive"
+from gateway.egress_meter import REASON, Account, Accounts, Spent, Unheard
+from tests.gateway.egress_parts import AUTH, Heard, World, egress_world
 
 
 def accounts(most: int = 1000, rate: float = 1e9) -> Accounts:
-    return Accounts(most, rate, lambda session_id, sent, received: None)
+    return Accounts(most, rate, Unheard())
 
 
 async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,14 +96,14 @@ async def test_the_burst_is_there_again_after_a_while_but_no_more_than_that(
 
 
 async def test_both_ways_count_and_what_does_not_fit_is_the_end() -> None:
-    told: list[tuple[str, int, int]] = []
-    account = Account("a", 1000, 1e9, lambda *moved: told.append(moved))
+    heard = Heard()
+    account = Account("a", 1000, 1e9, heard)
     await account.sent(600)
     await account.received(400)
     for _ in range(2):
         with pytest.raises(Spent):
             await account.received(1)
-    assert account.spent and told == [("a", 600, 0), ("a", 0, 400)]
+    assert account.spent and heard.moved == [600, 400]
 
 
 async def test_sessions_have_accounts_of_their_own_and_the_quietest_is_forgotten(
