@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import os
-import secrets
+import random
 import socket
 import threading
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Ways:
     def __init__(self, folder: Path) -> None:
         self.gateways: list[Gateway] = []
         self._folder = folder
-        self._network = f"127.{70 + secrets.randbelow(180)}"  # two rehearsals on a machine do not meet
+        self._network, self._held = _network()
         self._turn = itertools.count()
         self._numbers = itertools.count(1)
         self._loop = asyncio.new_event_loop()
@@ -90,6 +90,20 @@ class Ways:
             raise ConnectionRefusedError(f"no gateway listens for {port}")
 
         return dial
+
+
+def _network() -> tuple[str, socket.socket]:
+    """Addresses that no other rehearsal on this machine uses, and what keeps them ours while it is open."""
+    for number in random.sample(range(70, 250), 180):
+        holder = socket.socket()
+        try:
+            holder.bind((f"127.{number}.255.254", DOOR))
+        except OSError:
+            holder.close()
+            continue
+        holder.listen()
+        return f"127.{number}", holder
+    raise OSError("All networks of the loopback are in use by rehearsals.")
 
 
 def listening(path: Path) -> int:
