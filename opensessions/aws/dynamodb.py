@@ -53,6 +53,7 @@ class DynamoStore:
 
     Listings and `due` come from indexes and may be a moment late; the sessions that they return are read
     consistently. What DynamoDB answers beyond the contract (no access, no table) is raised as it is.
+    `stored` is told of each session to whose log events were added, and of the events.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class DynamoStore:
         table_name: str,
         client: "DynamoDBClient",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        stored: Callable[[Session, Sequence[Event]], None] | None = None,
     ) -> None:
         self._table = table_name
         self._client = client
         self._clock = clock
+        self._stored = stored
         self._queries = Queries(client, table_name)
         self._session_of: dict[str, str] = {}
 
@@ -89,6 +92,8 @@ class DynamoStore:
         except OpenSessionsError:
             self._withdraw(bodies)
             raise
+        if self._stored and changes.events:
+            self._stored(saved, changes.events)
         return saved
 
     def _withdraw(self, bodies: Sequence[dict[str, Any]]) -> None:

@@ -59,6 +59,17 @@ CREATE INDEX call_open ON call (session_id, began_at) WHERE settled_at IS NULL;
 CREATE INDEX call_settled ON call (settled_at) WHERE settled_at IS NOT NULL;
 CREATE TABLE entry (session_id TEXT, id TEXT, PRIMARY KEY (session_id, id));
 CREATE TABLE allowance (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE hook (id TEXT PRIMARY KEY, account TEXT, created_at TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX hook_by_account ON hook (account, created_at, id) WHERE account IS NOT NULL;
+CREATE TABLE cursor (
+    session_id TEXT, hook_id TEXT, due_at TEXT, held INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (session_id, hook_id));
+CREATE INDEX cursor_due ON cursor (due_at) WHERE due_at IS NOT NULL;
+CREATE TABLE letter (
+    hook_id TEXT, session_id TEXT, seq INTEGER, expires_at TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (hook_id, session_id, seq));
+CREATE INDEX letter_of_session ON letter (session_id);
+CREATE INDEX letter_expiry ON letter (expires_at);
 """,
 )
 """From nothing to the present schema; a file has taken as many of these as its `user_version` says."""

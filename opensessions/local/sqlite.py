@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,16 +25,24 @@ from opensessions.models import (
 )
 
 CLAIM_SECONDS = 24 * 3600
-_OF_SESSION = ("head", "config", "event", "message", "version", "pass")
+_OF_SESSION = ("head", "config", "event", "message", "version", "pass", "cursor")
 _SESSION = "SELECT s.body, h.body FROM session s JOIN head h ON h.session_id = s.id "
 
 
 class SqliteStore:
-    """A `ports.SessionStore`, in a database that it may share."""
+    """A `ports.SessionStore`, in a database that it may share. `stored` is told of each session to whose log
+    events were added, and of the events.
+    """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        stored: Callable[[Session, Sequence[Event]], None] | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._stored = stored
 
     def close(self) -> None:
         """Close the database, for all that share it. Idempotent."""
@@ -60,6 +68,8 @@ class SqliteStore:
                 self._claim(db, changes.claim)
             _count_live(db, before, saved, max_live)
             _add(db, saved, changes)
+        if self._stored and changes.events:
+            self._stored(saved, changes.events)
         return saved
 
     def _claim(self, db: sqlite3.Connection, claim: Claim) -> None:
