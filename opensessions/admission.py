@@ -13,7 +13,6 @@ from opensessions.passes import PREVIEW_SECONDS, Pass, Passes, PassScope
 from opensessions.ports import SessionStore
 
 TOKEN_SECONDS = 900
-PREVIEW_PORT = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Admission:
         kept = Pass(
             session_id=session.id,
             scope=scope,
-            port=(port or PREVIEW_PORT) if scope == "preview" else None,
+            port=port,
             number=session.revocations,
             expires_at=self._clock() + timedelta(seconds=seconds),
         )

@@ -9,6 +9,9 @@ SECONDS = range(60, 3601)
 PREVIEW_SECONDS = 60
 """How soon a token for a private preview must be used."""
 
+QUERY = "os_token"
+"""The parameter of a private preview's address that holds its token."""
+
 PassScope = Literal["read", "write", "preview"]
 
 

@@ -1,7 +1,7 @@
 """`agent_config` of a request: what the agent is told, what it has, and what it may reach."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -102,6 +102,12 @@ class AgentConfig(Fields):
         examples=["npm run dev"],
     )
 
+    preview: Literal["public", "private"] = Field(
+        "public",
+        description="`private`: previews are for those alone who come with a token of the scope `preview`.",
+        examples=["public"],
+    )
+
     def to_model(self) -> models.AgentConfig:
         servers: dict[str, dict[str, Any]] = {
             name: server.model_dump(exclude_none=True) for name, server in self.mcp_servers.items()
@@ -117,4 +123,5 @@ class AgentConfig(Fields):
             mcp_servers=servers,
             allowed_hosts=None if hosts is None else tuple(hosts),
             start_command=self.start_command,
+            preview=self.preview,
         )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opensessions.errors import InvalidRequest
-from opensessions.http import docs, errors, history, templates, views
+from opensessions.http import docs, errors, history, session_tokens, templates, views
 from opensessions.http.bodies import Body
 from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
@@ -30,9 +30,10 @@ from opensessions.http.parameters import (
 )
 from opensessions.http.request_ids import RequestIds
 from opensessions.http.requests import Interruption, NewMessage, NewSession
+from opensessions.http.session_tokens import WithToken, issued
 from opensessions.http.strict_json import parse
 from opensessions.http.whole import whole
-from opensessions.models import Event
+from opensessions.models import Event, Status
 from opensessions.service import Service
 
 LARGEST_PAGE = 4 * 2**20
@@ -54,7 +55,7 @@ def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
     app = Api(title="opensessions", openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for part in (router, history.router, templates.router):
+    for part in (router, history.router, session_tokens.router, templates.router):
         app.include_router(part)
     errors.install(app)
     for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
@@ -63,13 +64,25 @@ def create_app(service: Service) -> FastAPI:
 
 
 @router.post(
-    "/v1/sessions", **body("NewSession"), **answers("Session", 400, 401, 404, 409, 413, 429, status=201)
+    "/v1/sessions",
+    **body("NewSession"),
+    **answers("CreatedSession", 400, 401, 404, 409, 413, 429, status=201),
 )
-def create_session(service: Ask, account: Account, raw: Body, key: IdempotencyKey = None) -> JSONResponse:
+def create_session(
+    request: Request,
+    service: Ask,
+    account: Account,
+    raw: Body,
+    key: IdempotencyKey = None,
+    token: WithToken = None,
+) -> JSONResponse:
     """Start a session: a sandbox, and in it an agent with this prompt. Does not wait for either."""
     wanted = NewSession.read(parse(raw)).to_model()
     session = service.create(account, wanted, key)
-    return JSONResponse(whole(service, session), 201, {"Location": f"sessions/{session.id}"})
+    shown = whole(service, session)
+    if token and session.head.status is not Status.ENDED:
+        shown["token"] = issued(request, service.admission.issue(session, token))
+    return JSONResponse(shown, 201, {"Location": f"sessions/{session.id}"})
 
 
 @router.get("/v1/sessions", **answers("SessionList", 400, 401))

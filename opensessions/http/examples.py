@@ -21,6 +21,7 @@ BODIES: dict[str, Any] = {
     "NewMessage": {"message": "Make the header blue", "user_id": "user_123"},
     "Interruption": {"user_id": "user_123"},
     "Restoration": {"version": 1},
+    "NewToken": {"scope": "read", "ttl": 900},
     "NewTemplate": {"session": f"session_{_ID}", "name": "Next.js with Tailwind"},
 }
 
@@ -49,6 +50,7 @@ _SESSION: dict[str, Any] = {
     "metadata": {},
     "lastSeq": 1,
     "version": 0,
+    "preview": "public",
 }
 
 _EVENT = {
@@ -82,8 +84,18 @@ _TEMPLATE = {
     "createdAt": _AT,
 }
 
+_TOKEN = f"oss_{_ID}_{'0' * 64}"
+_ISSUED = {
+    "token": _TOKEN,
+    "scope": "read",
+    "expires_at": "2026-11-24T12:15:00.000Z",
+    "events_url": f"https://api.example.com/v1/sessions/session_{_ID}/events?token={_TOKEN}",
+}
+
 ANSWERS: dict[str, Any] = {
     "Session": _SESSION,
+    "CreatedSession": _SESSION,
+    "NewlyIssued": _ISSUED,
     "SessionList": {
         "data": [{name: part for name, part in _SESSION.items() if name not in ("messages", "events")}],
         "has_more": False,

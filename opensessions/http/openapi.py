@@ -22,6 +22,7 @@ may be in snake_case or camelCase, and unknown ones are refused. Every failure i
 _FAILURES = {
     400: "A part of the request is wrong; `field` names it.",
     401: "The API key is missing or not known.",
+    403: "The session's token is not good for this.",
     404: "Unknown, or not yours.",
     409: "Possible in itself, but not now.",
     413: "Larger than what is taken.",
@@ -86,11 +87,12 @@ def answers(schema: str, *failures: int, status: int = 200) -> dict[str, Any]:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The failures of a route; 500 is one of every route."""
+    """The failures of a route; 500 is one of every route, and 403 of each that asks who calls."""
+    denied = (403,) if 401 in statuses else ()
     content = {"application/json": _schema("Error")}
     return {
         status: {"description": _FAILURES[status], "content": content, **_headers(status)}
-        for status in (*statuses, 500)
+        for status in (*statuses, *denied, 500)
     }
 
 
@@ -158,6 +160,7 @@ def _schemas() -> dict[str, Any]:
         requests.Interruption,
         requests.Restoration,
         requests.NewTemplate,
+        requests.NewToken,
         Error,
         EventPage,
         SessionList,
@@ -166,6 +169,7 @@ def _schemas() -> dict[str, Any]:
         views.Session,
         views.Ended,
         views.Purged,
+        views.NewlyIssued,
         views.Health,
         VersionList,
         TemplateList,
@@ -175,7 +179,15 @@ def _schemas() -> dict[str, Any]:
     _, gave = models_json_schema([(cls, "serialization") for cls in given], ref_template=REFERENCE)
     schemas = {**stored_events.schemas(REFERENCE), **took["$defs"], **gave["$defs"]}
     schemas["ListedSession"] = _listed(schemas["Session"])
+    schemas["CreatedSession"] = _created(schemas["Session"])
     return dict(sorted(schemas.items()))
+
+
+def _created(session: dict[str, Any]) -> dict[str, Any]:
+    token = {"token": _schema("Token")["schema"]}
+    description = "A session; with `?token=` in the request, a token for it, too."
+    whole = {**session["properties"], **token}
+    return {**session, "title": "CreatedSession", "description": description, "properties": whole}
 
 
 def _listed(session: dict[str, Any]) -> dict[str, Any]:

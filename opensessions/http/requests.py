@@ -1,15 +1,17 @@
 """The bodies that callers send, checked, as the service's own values."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from opensessions import models
+from opensessions.admission import TOKEN_SECONDS
 from opensessions.archives import WORKSPACE_BYTES
 from opensessions.http.agent_config import AgentConfig
 from opensessions.http.fields import Fields, text_of
 from opensessions.http.views import SessionId, TemplateId
+from opensessions.passes import PREVIEW_SECONDS, SECONDS
 
 LONGEST_ID = 256
 LAST_VERSION = 10**12 - 1
@@ -143,6 +145,33 @@ class Restoration(Fields):
 
     version: int = Field(ge=1, le=LAST_VERSION, description="The version's number.", examples=[1])
     user_id: UserId | None = Field(None, description="When given, it must be the session's.")
+
+
+class NewToken(Fields):
+    """What a token shall open, and for how long."""
+
+    scope: Literal["read", "write", "preview"] = Field(
+        description="`read`: see the session, its events, versions and files. `write`: also send messages, "
+        "interrupt, go back to versions and write files. `preview`: open the private preview, once."
+    )
+    ttl: int | None = Field(
+        None,
+        ge=SECONDS.start,
+        le=SECONDS[-1],
+        description=f"Seconds until it expires, {TOKEN_SECONDS} when left out; a preview's always has "
+        f"{PREVIEW_SECONDS}.",
+        examples=[TOKEN_SECONDS],
+    )
+    port: int = Field(3000, ge=1024, le=65535, description="Which port's preview.", examples=[3000])
+    user_id: UserId | None = Field(None, description="When given, it must be the session's.")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.scope == "preview" and self.ttl is not None:
+            raise ValueError(f"has a ttl, but a preview's token always has {PREVIEW_SECONDS} s")
+        if self.scope != "preview" and "port" in self.model_fields_set:
+            raise ValueError("has a port, which is for the scope preview alone")
+        return self
 
 
 class NewTemplate(Fields):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.alias_generators import to_camel
 
 from opensessions import models
@@ -109,6 +109,27 @@ class Session(View):
     metadata: dict[str, str] = Field(examples=[{"plan": "pro"}])
     last_seq: int = Field(ge=0, description="The number of the newest event.", examples=[2])
     version: int = Field(ge=0, description="The version that the workspace is at; 0: none yet.", examples=[0])
+    preview: models.Preview = Field(description="Who sees the previews: anybody, or who was given a token.")
+
+
+class Token(BaseModel):
+    """A token for one session. `events_url` is what a browser's EventSource takes."""
+
+    token: str = Field(pattern="^oss_", examples=[f"oss_{'0' * 32}_{'0' * 64}"])
+    scope: Literal["read", "write"]
+    expires_at: Time
+    events_url: str
+
+
+class PreviewAddress(BaseModel):
+    """Where a private preview opens, once and until then; what it sets is a cookie."""
+
+    url: str
+    expires_at: Time
+
+
+class NewlyIssued(RootModel[Token | PreviewAddress]):
+    """A token; with the scope `preview`, an address."""
 
 
 class Ended(View):
@@ -185,6 +206,7 @@ def session(
         metadata=value.metadata,
         last_seq=value.head.last_seq,
         version=value.version,
+        preview=value.preview,
     ).json_object()
 
 

@@ -20,7 +20,7 @@ PROMPT = "Build a todo app with Next.js and Tailwind"
 GOOD: dict[str, Any] = {"prompt": PROMPT, "user_id": "u1"}
 FIELDS = [
     "id", "status", "sandboxId", "previewUrl", "project", "messages", "events", "userId", "createdAt",
-    "updatedAt", "sandboxStatus", "usage", "limits", "metadata", "lastSeq", "version",
+    "updatedAt", "sandboxStatus", "usage", "limits", "metadata", "lastSeq", "version", "preview",
 ]  # fmt: skip
 
 

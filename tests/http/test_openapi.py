@@ -62,6 +62,8 @@ def test_it_lists_every_call(document: Any) -> None:
         f"GET {one}/archive",
         f"POST {one}/hibernate",
         f"POST {one}/restore",
+        f"POST {one}/tokens",
+        f"DELETE {one}/tokens",
         f"GET {one}/versions",
         f"GET {one}/versions/{{number}}/diff",
         "GET /v1/templates",
