@@ -27,7 +27,7 @@ SETTLING_SECONDS = 2.0
 """How long a session's next call waits for those before it to be settled, before it asks for leave."""
 
 _AWAY = Failure(529, "overloaded_error", "What this call costs cannot be recorded just now. Try again.", True)
-_BUSY = Failure(429, "rate_limit_error", "Too many calls are recorded just now. Try again soon.", True)
+_BUSY = "Too many calls are recorded just now. Try again soon."
 _SPENT = "There is nothing left of this session's budget. Raise its limits to go on."
 _REFUSED = "This call was refused."
 
@@ -158,7 +158,7 @@ def _refusal(answer: httpx2.Response) -> Refused:
     if answer.status_code == 401:
         return Refused(NO_TOKEN)
     if answer.status_code == 429:
-        return Refused(_BUSY, "1")
+        return Refused(Failure(429, "rate_limit_error", _reason(answer) or _BUSY, True), "1")
     if answer.status_code == 402:
         return Refused(Failure(402, "billing_error", _reason(answer) or _SPENT))
     log.warning("the callback refused a model call (%s)", answer.status_code)
