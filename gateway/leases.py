@@ -55,7 +55,9 @@ class Leases:
         expiry, lease = loop.call_later(max(left, 0), leave.set), Lease(token.number, leave)
         self._leases.setdefault(session_id, set()).add(lease)
         if session_id not in self._looking:
-            self._looking[session_id] = loop.create_task(self._watch(caller.account, session_id))
+            self._looking[session_id] = loop.create_task(
+                self._watch(caller.account, session_id), name=f"tokens of {session_id}"
+            )
         try:
             yield
         finally:

@@ -16,7 +16,7 @@ SERVICE = "opensessions"
 """The one dimension of the metrics."""
 
 _SECRET = re.compile(
-    r"os[bw]_\w{8,}|(?<=api_key=)[^&\s\"]+|(?<=token=)[^&\s\"]+"
+    r"os[bwsp]_\w{8,}|(?<=api_key=)[^&\s\"]+|(?<=token=)[^&\s\"]+"
     r"|(?<=input_value=).*?(?=, input_type=)|(?<=, value: ).*(?=, type: <class )"
 )
 """The last two are what pydantic and botocore quote of a value that they refuse: it may be a prompt."""

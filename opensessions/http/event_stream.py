@@ -14,7 +14,8 @@ OPERATION: dict[str, Any] = {
     "description": "Server-sent events: those after `Last-Event-ID` (or else `after`), then live ones. A "
     "frame has `id: <seq>` and the event as `data:`, without an `event:` name; `event: ping` every 10 s is a "
     "sign of life. The stream closes after `session_ended`; then 204 tells a browser to stop reconnecting. "
-    "At most 600 clients watch a session at once.",
+    "A stream that a session's token opened closes when that expires or is revoked. At most 600 clients "
+    "watch a session at once.",
     "operationId": "stream_events",
     "parameters": [
         {
@@ -26,6 +27,7 @@ OPERATION: dict[str, Any] = {
         _query("after", {"type": "integer", "minimum": 0}, "Only events whose `seq` is greater."),
         _query("user_id", {"type": "string", "minLength": 1}, "Must be the session's when given."),
         _query("deltas", {"type": "string", "enum": ["0", "1"]}, "1: partial text too, as `event: delta`."),
+        _query("token", {"type": "string"}, "A session's token, for browsers' EventSource."),
         _query("api_key", {"type": "string"}, "For browsers' EventSource, where the server allows it."),
         {
             "name": "Last-Event-ID",

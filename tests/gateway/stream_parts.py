@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from gateway.streams import EventStreams, streams_app
 from opensessions.callers import Caller
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.models import Event, Head, Session, Status
+from opensessions.passes import Pass
+from opensessions.tokens import session_token
 from tests.gateway.model_parts import serving, until
 
 __all__ = ["serving", "until"]
@@ -35,13 +37,15 @@ def event(seq: int, type: str = "assistant", **payload: Any) -> Event:
 @dataclass
 class Sessions:
     """The sessions of one account, "acme", whose users are all "u1". `asked` counts the reads of sessions,
-    `reads` those of events.
+    `reads` those of events. `passes` are of tokens, good while their number is `revocations`.
     """
 
     events: dict[str, list[Event]] = field(default_factory=dict)
     asked: int = 0
     reads: int = 0
     fails: int = 0
+    passes: dict[str, Pass] = field(default_factory=dict)
+    revocations: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, session_id: str, count: int = 1, type: str = "assistant", **payload: Any) -> None:
@@ -58,9 +62,19 @@ class Sessions:
             return self.events.get(session_id, [])[after : after + limit]
 
     def authenticate(self, key: str) -> Caller:
+        kept = self.passes.get(key)
+        if kept and kept.number == self.revocations and datetime.now(UTC) < kept.expires_at:
+            return Caller("acme", "", "read", kept)
         if key != KEY:
             raise Unauthorized("The API key is not known.")
         return Caller("acme")
+
+    def token(self, session_id: str = S1, seconds: float = 900) -> str:
+        """A new token for reading."""
+        token, expires_at = session_token(session_id), datetime.now(UTC) + timedelta(seconds=seconds)
+        kept = Pass(session_id=session_id, scope="read", number=self.revocations, expires_at=expires_at)
+        self.passes[token] = kept
+        return token
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
         with self.lock:
@@ -71,7 +85,8 @@ class Sessions:
         ended = bool(stored) and stored[-1].type == "session_ended"
         head = Head(last_seq=len(stored), updated_at=NOW, status=Status.ENDED if ended else Status.RUNNING)
         named = {"id": session_id, "sandbox_id": "sb-1", "title": "t", "user_id": "u1", "account": account}
-        return Session(**named, launched_at=NOW, created_at=NOW, head=head)
+        numbers = {"revocations": self.revocations}
+        return Session(**named, **numbers, launched_at=NOW, created_at=NOW, head=head)
 
 
 @dataclass
