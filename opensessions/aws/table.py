@@ -6,16 +6,19 @@
                                          EV#<last seq>#<commit> (the body of a large batch, see `apart`)
                                          USED | TURN#<number> (meters) | ENTRY#<id>
                                          CALL#<id> | OPEN#<id> (until it is settled)
+                                         TOLD#<webhook's id> (how far it was told)
     SANDBOX#id                           META | IN#<number>
     KEY#<sha256>                         META
     IDEMP#account#<sha256 of the key>    META
-    ACCOUNT#account                      LIVE | TPL#<template's id>
+    ACCOUNT#account                      LIVE | TPL#<template's id> | HOOK#<webhook's id>
+    HOOK#id                              META | DEAD#<session's id>#<seq>
     USAGE#account                        ALL#<period> | DAY#<day>#<sha256 of the user's id> | MONTH#… (meters)
                                          ALLOWANCE | ALLOWANCE#<sha256 of the user's id>
     COUNT#key                            <window's length>#<window>
 
-A session's META alone is in the indexes: by account (`ap`, `as`), by user (`up`, `us`) and, while something
-is to be watched, by the time when (`dp`, `ds`; in shards, so that no partition takes every session's writes).
+A session's META is in the indexes: by account (`ap`, `as`), by user (`up`, `us`) and, while something is to
+be watched, by the time when (`dp`, `ds`; in shards, so that no partition takes every session's writes). Else
+only what a webhook has to be told again is there, by the time when.
 """
 
 import hashlib
@@ -37,6 +40,7 @@ TTL = "ttl"
 BY_ACCOUNT, BY_USER, DUE = "by_account", "by_user", "due"
 INDEXES = {BY_ACCOUNT: ("ap", "as"), BY_USER: ("up", "us"), DUE: ("dp", "ds")}
 DUE_SHARDS = tuple(f"DUE#{shard}" for shard in range(8))
+HOOKS_DUE = "DUE#HOOKS"
 
 Coder = Callable[[Any], Any]
 
@@ -165,6 +169,31 @@ def meter_key(meter: Meter) -> tuple[str, str]:
 
 def template_sk(template_id: str) -> str:
     return f"TPL#{template_id}"
+
+
+def hook_pk(hook_id: str) -> str:
+    return f"HOOK#{hook_id}"
+
+
+def hook_sk(hook_id: str) -> str:
+    return f"HOOK#{hook_id}"
+
+
+def told_sk(hook_id: str) -> str:
+    return f"TOLD#{hook_id}"
+
+
+def hook_id(sk: str) -> str:
+    return sk.partition("#")[2]
+
+
+def letter_sk(session_id: str, seq: int) -> str:
+    return f"DEAD#{session_id}#{seq:012}"
+
+
+def hook_due(due_at: datetime, hook_id: str) -> dict[str, str]:
+    """The attributes that put a webhook's cursor into the index of what is due."""
+    return {"dp": HOOKS_DUE, "ds": f"{timestamp(due_at)}#{hook_id}"}
 
 
 def index_keys(session: Session) -> dict[str, str]:
