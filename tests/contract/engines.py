@@ -17,9 +17,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import INDEXES, create_table
+from opensessions.hooks import Hooks
 from opensessions.local.database import Database
+from opensessions.local.hooks import SqliteHooks
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
 from opensessions.passes import Passes
@@ -34,6 +37,10 @@ class Engine(Protocol):
 
     def open(self) -> SessionStore:
         """The store; each call opens it anew, as a process does that was started again."""
+        ...
+
+    def hooks(self) -> Hooks:
+        """What keeps webhooks beside the store."""
         ...
 
     def passes(self) -> Passes:
@@ -58,6 +65,9 @@ class SqliteEngine:
     def open(self) -> SqliteStore:
         self._opened.append(SqliteStore(Database(self._path), self.clock))
         return self._opened[-1]
+
+    def hooks(self) -> SqliteHooks:
+        return SqliteHooks(self.open()._database, self.clock)
 
     def passes(self) -> SqlitePasses:
         return SqlitePasses(self.open()._database)
@@ -126,6 +136,9 @@ class DynamoEngine:
 
     def open(self) -> DynamoStore:
         return DynamoStore(self.table, self.client, self.clock)  # type: ignore[arg-type]
+
+    def hooks(self) -> DynamoHooks:
+        return DynamoHooks(self.table, self.client, self.clock)  # type: ignore[arg-type]
 
     def passes(self) -> DynamoPasses:
         return DynamoPasses(self.table, self.client)  # type: ignore[arg-type]
