@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from opensessions.ledger import Ledger
 from opensessions.ports import SessionStore
 from tests.contract import engines
 from tests.contract.engines import DynamoEngine, Engine, SqliteEngine
@@ -57,3 +58,8 @@ def _closed(engine: SqliteEngine | DynamoEngine) -> Iterator[Engine]:
 @pytest.fixture
 def store(engine: Engine) -> SessionStore:
     return engine.open()
+
+
+@pytest.fixture
+def ledger(engine: Engine) -> Ledger:
+    return engine.ledger()

@@ -18,15 +18,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.hooks import DynamoHooks
+from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import INDEXES, create_table
 from opensessions.hooks import Hooks
+from opensessions.ledger import Ledger
 from opensessions.local.database import Database
 from opensessions.local.hooks import SqliteHooks
+from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
 from opensessions.passes import Passes
 from opensessions.ports import SessionStore
+from tests.contract.dying import DyingClient, DyingDatabase, Life
 from tests.contract.samples import Clock
 
 Dump = dict[str, list[str]]
@@ -37,6 +41,14 @@ class Engine(Protocol):
 
     def open(self) -> SessionStore:
         """The store; each call opens it anew, as a process does that was started again."""
+        ...
+
+    def ledger(self) -> Ledger:
+        """The book of what was used, opened anew."""
+        ...
+
+    def dying_ledger(self, after: int) -> Ledger:
+        """That of a process which dies after so many statements or requests."""
         ...
 
     def hooks(self) -> Hooks:
@@ -65,6 +77,12 @@ class SqliteEngine:
     def open(self) -> SqliteStore:
         self._opened.append(SqliteStore(Database(self._path), self.clock))
         return self._opened[-1]
+
+    def ledger(self) -> SqliteLedger:
+        return SqliteLedger(self.open()._database, self.clock)
+
+    def dying_ledger(self, after: int) -> SqliteLedger:
+        return SqliteLedger(DyingDatabase(self.open()._database, Life(after)), self.clock)  # type: ignore[arg-type]
 
     def hooks(self) -> SqliteHooks:
         return SqliteHooks(self.open()._database, self.clock)
@@ -136,6 +154,12 @@ class DynamoEngine:
 
     def open(self) -> DynamoStore:
         return DynamoStore(self.table, self.client, self.clock)  # type: ignore[arg-type]
+
+    def ledger(self) -> DynamoLedger:
+        return DynamoLedger(self.table, self.client, self.clock)  # type: ignore[arg-type]
+
+    def dying_ledger(self, after: int) -> DynamoLedger:
+        return DynamoLedger(self.table, DyingClient(self.client, Life(after)), self.clock)  # type: ignore[arg-type]
 
     def hooks(self) -> DynamoHooks:
         return DynamoHooks(self.table, self.client, self.clock)  # type: ignore[arg-type]
