@@ -20,16 +20,20 @@ from gateway.hub import Hub
 from gateway.inbox import Inbox
 from infra import costs
 from opensessions import tokens
+from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Part, Turn
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import create_table
 from opensessions.events import EventBatch, SandboxReady, TurnComplete
 from opensessions.keeping import Keeper, place
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
+from opensessions.metering import Metering
 from opensessions.models import AgentConfig, NewSession
 from opensessions.ports import BlobStore, Ended, Launch
+from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
@@ -88,6 +92,9 @@ class Bench:
         patient = Deadlines(start=10**6, silence=10**6, lifetime=10**6)
         self.blobs = blobs
         keeper = Keeper(blobs, shared["clock"])
+        ledger = DynamoLedger("sessions", self.meter)
+        allowances = Allowances(ledger, clock=shared["clock"])
+        shared["metering"] = Metering(self.store, ledger, allowances, Prices(), later=later, **shared)
         self.supervisor = Supervisor(self.store, self.tasks, keeper, deadlines=patient, later=later, **shared)
         self.service = Service(
             self.store, self.supervisor, keeper, new_id=lambda: os.urandom(16).hex(), preview_url=preview,

@@ -55,8 +55,8 @@ class Head(Model):
     `rev` counts the writes (the condition of each commit). `last_seq` numbers the session's events,
     `agent_seq` those of the present launch of its sandbox, `inbox_seq` the items sent to it; `asked_seq` is
     the newest item that asks for a turn, `answered_seq` the newest whose turn is over. `heard_at` is when the
-    sandbox last gave a sign of life, `active_at` when somebody last used the session, `turn_at` when a sandbox
-    was first there for the running turn.
+    sandbox last gave a sign of life, `active_at` when somebody last used the session, `turn_at` when a
+    sandbox was first there for the running turn.
     """
 
     rev: int = 0
@@ -170,9 +170,9 @@ class Session(Model):
     sleep, as long as that holds. `revocations` counts how often all of its tokens were revoked.
 
     `asked` counts the messages that were taken, `turns` the turns that are over. `told` maps what watchers
-    were told of a bound to the bound as it was then. `halting_at` is when the session was told to stop because
-    a budget is used up. `ran_until` is when the sandbox of the present launch ended; None while it runs, and
-    for a launch that never began.
+    were told of a bound to the bound as it was then. `halting_at` is when the session was told to stop
+    because a budget is used up. `ran_until` is when the sandbox of the present launch ended; None while it
+    runs, and for a launch that never began.
     """
 
     id: str

@@ -55,6 +55,45 @@ class SandboxLost(Payload):
     message_id: str | None = None
 
 
+class Budget(Payload):
+    """`budget` tells whose it is: the session's, or what its user or its account may use in a `period`;
+    `limit` whether it is of money or of tokens. `used` and `allowed` are in dollars or tokens, and left out
+    for the account.
+    """
+
+    budget: Literal["session", "user_day", "user_month", "account_day"]
+    limit: Literal["cost_usd", "tokens"]
+    period: str | None = None
+    used: float | None = None
+    allowed: float | None = None
+    message: str
+
+
+class BudgetWarning(Budget):
+    """Four fifths of a budget are used."""
+
+    type: Literal["budget_warning"] = "budget_warning"
+
+
+class BudgetExceeded(Budget):
+    """A budget is used up: the running turn is interrupted, and the session goes to sleep. It takes no
+    message until there is something left.
+    """
+
+    type: Literal["budget_exceeded"] = "budget_exceeded"
+
+
+class LimitReached(Payload):
+    """A bound was met that ends no session: a turn took longer than `turn_seconds` and is interrupted, or
+    `egress_bytes` are used up.
+    """
+
+    type: Literal["limit_reached"] = "limit_reached"
+    limit: Literal["turn_seconds", "egress_bytes"]
+    allowed: int
+    message: str
+
+
 class SessionEnded(Payload):
     """The last event of a session."""
 
@@ -70,5 +109,8 @@ AnyEvent = (
     | Hibernated
     | Woken
     | SandboxLost
+    | BudgetWarning
+    | BudgetExceeded
+    | LimitReached
     | SessionEnded
 )

@@ -2,7 +2,7 @@
 to it by the contract suite in `tests/contract`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -193,6 +193,11 @@ class SandboxRuntime(Protocol):
         a runtime whose reports cannot get lost.
         """
         ...
+
+
+Later = Callable[[str, int, int], None]
+"""`later(sandbox_id, launch, seconds)`: see that `Supervisor.relaunch` is called with the first two,
+`seconds` from now. A call that gets lost is made good for by the sweep."""
 
 
 class BlobStore(Protocol):

@@ -18,6 +18,7 @@ from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, I
 from opensessions.events import Interrupt, Restore
 from opensessions.events import Message as FollowUp
 from opensessions.keeping import Keeper, folder
+from opensessions.metering import Metering
 from opensessions.models import Claim, Head, NewSession, SandboxStatus, Session, Status, Version
 from opensessions.notices import SessionStarted, UserMessage, Woken
 from opensessions.passes import Passes
@@ -56,6 +57,7 @@ class Service(Reading):
         wake: Callable[[str], None],
         quota: Quota,
         passes: Passes,
+        metering: Metering,
         narrows_egress: bool = True,
         private_previews: bool = True,
     ) -> None:
@@ -64,6 +66,7 @@ class Service(Reading):
         self._supervisor, self._keeper, self.preview_url = supervisor, keeper, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
         self._narrows_egress, self._private_previews = narrows_egress, private_previews
+        self.metering = metering
 
     def create(self, account: str, request: NewSession, idempotency_key: str | None = None) -> Session:
         """Start a session; its sandbox is on the way when this returns.

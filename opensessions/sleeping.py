@@ -4,15 +4,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from opensessions import lifecycle, revival, titles, tokens
+from opensessions import lifecycle, revival, titles
 from opensessions.archives import Archived, Kept, Turn
+from opensessions.bearers import bearer
 from opensessions.draft import Draft, decided
 from opensessions.errors import Conflict, Unauthorized
 from opensessions.keeping import Keeper, kept
+from opensessions.metering import Metering
 from opensessions.models import SandboxStatus, Session, Status, TemplateStatus, Version
 from opensessions.notices import Hibernated, VersionSaved, Woken
-from opensessions.ports import SessionStore
-from opensessions.supervisor import Later
+from opensessions.ports import Later, SessionStore
 from opensessions.templates import copied
 
 _USE = timedelta(seconds=30)
@@ -33,17 +34,14 @@ class Sleeping:
         wake: Callable[[str], None],
         later: Later,
         max_live: int | None,
+        metering: Metering,
     ) -> None:
-        self._store, self._keeper, self._clock = store, keeper, clock
+        self._store, self._keeper, self._clock, self.metering = store, keeper, clock, metering
         self._wake, self._later, self._max_live = wake, later, max_live
 
     def identify(self, token: str, kind: str) -> Session | None:
         """The live session whose sandbox holds this token, of this kind: "worker", "model" or "egress"."""
-        sandbox_id = tokens.sandbox_of(token)
-        session = self._store.find(sandbox_id) if sandbox_id else None
-        if session is None or not session.live or not tokens.matches(token, session.tokens.get(kind)):
-            return None
-        return session
+        return bearer(self._store, token, kind)
 
     def archived(self, token: str, archive_id: str, archived: Archived) -> Kept:
         """Keep an archive whose parts are all there; after a turn it is a version, and the one that was asked

@@ -11,9 +11,10 @@ from opensessions.errors import LaunchFailed, NoCapacity, Stale
 from opensessions.events import Error, Hibernate
 from opensessions.keeping import Keeper, folder
 from opensessions.lifecycle import Deadlines
+from opensessions.metering import Metering
 from opensessions.models import SandboxStatus, Session, Status
 from opensessions.notices import SessionEnded
-from opensessions.ports import Launch, SandboxRuntime, SessionStore
+from opensessions.ports import Later, Launch, SandboxRuntime, SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,6 @@ PATIENCE = (5, 15, 30, 60, 60)
 
 MOST_LOSSES = 2
 """How many sandboxes in a row a session may lose, no turn getting over in between, and still come back."""
-
-Later = Callable[[str, int, int], None]
-"""`later(sandbox_id, launch, seconds)`: see that `Supervisor.relaunch` is called with the first two,
-`seconds` from now. A call that gets lost is made good for by the sweep."""
 
 
 class Supervisor:
@@ -46,9 +43,10 @@ class Supervisor:
         wake: Callable[[str], None],
         deadlines: Deadlines,
         later: Later,
+        metering: Metering,
     ) -> None:
         self._store, self._runtime, self._keeper, self._later = store, runtime, keeper, later
-        self._clock, self._wake, self._deadlines = clock, wake, deadlines
+        self._clock, self._wake, self._deadlines, self._metering = clock, wake, deadlines, metering
 
     def watched(self, session: Session) -> Session:
         """The session with the date of its next look."""

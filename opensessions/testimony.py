@@ -25,11 +25,11 @@ from opensessions.events import (
     Result,
 )
 from opensessions.keeping import Keeper
+from opensessions.metering import Metering
 from opensessions.models import Changes, Session, Status
 from opensessions.notices import AnyEvent
-from opensessions.ports import BlobStore, SessionStore
+from opensessions.ports import BlobStore, Later, SessionStore
 from opensessions.sleeping import Sleeping
-from opensessions.supervisor import Later
 
 EVENT_BYTES = 256 * 1024
 """A larger event is cut; the whole of it goes to the blob store."""
@@ -58,11 +58,14 @@ class Testimony(Sleeping):
         preview_url: Callable[[str, int | str], str],
         wake: Callable[[str], None],
         later: Later,
+        metering: Metering,
         max_live: int | None = None,
         heartbeat_seconds: int = 15,
     ) -> None:
         keeper = Keeper(blobs, clock)
-        super().__init__(store, keeper, clock=clock, wake=wake, later=later, max_live=max_live)
+        super().__init__(
+            store, keeper, clock=clock, wake=wake, later=later, max_live=max_live, metering=metering
+        )
         self._blobs, self._preview_url = blobs, preview_url
         self._heartbeat = timedelta(seconds=heartbeat_seconds)
 

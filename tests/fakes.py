@@ -8,22 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from opensessions import tokens
+from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Kept, Part, Turn
 from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
 from opensessions.keeping import Keeper, place
+from opensessions.ledger import Ledger
 from opensessions.lifecycle import Deadlines
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
+from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
+from opensessions.metering import Metering
 from opensessions.models import NewSession, Session
 from opensessions.notices import AnyEvent
 from opensessions.passes import Pass, Passes
 from opensessions.ports import BlobStore, Ended, Launch, SessionStore
+from opensessions.prices import Prices, price
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Recorded, Testimony
+
+PRICES = {"claude-test": price(1, 10)}
+"""A dollar for a million tokens that go in, ten for those that come out."""
 
 
 class Clock:
@@ -107,6 +115,8 @@ class World:
     private_previews: bool = True
     passes: Passes = field(default_factory=FakePasses)
     blobs: BlobStore = None  # type: ignore[assignment]
+    ledger: Ledger = None  # type: ignore[assignment]
+    day_cost_usd: float | None = None
     woken: list[str] = field(default_factory=list)
     put_off: list[tuple[str, int, int]] = field(default_factory=list)
 
@@ -116,6 +126,12 @@ class World:
         named = {**shared, "preview_url": lambda sandbox, port: f"https://{sandbox}-p{port}.preview.test"}
         later = lambda *put_off: self.put_off.append(put_off)  # noqa: E731
         self.keeper = Keeper(self.blobs, self.clock)
+        self.ledger = self.ledger or SqliteLedger(Database(self.folder / "ledger.db"), self.clock)
+        self.allowances = Allowances(self.ledger, clock=self.clock, day_cost_usd=self.day_cost_usd)
+        self.metering = Metering(
+            self.store, self.ledger, self.allowances, Prices(PRICES), later=later, **shared
+        )
+        shared, named = shared | {"metering": self.metering}, named | {"metering": self.metering}
         self.supervisor = Supervisor(
             self.store, self.runtime, self.keeper, deadlines=self.deadlines, later=later, **shared
         )
@@ -218,7 +234,8 @@ def commit(number: int) -> str:
 
 def world(folder: Path, **more: Any) -> World:
     database = Database(folder / "sessions.db")
-    return World(SqliteStore(database), folder, passes=SqlitePasses(database), **more)
+    more = {"passes": SqlitePasses(database), "clock": Clock(), **more}
+    return World(SqliteStore(database), folder, ledger=SqliteLedger(database, more["clock"]), **more)
 
 
 def open_account(store: SessionStore, account: str = "acme") -> str:

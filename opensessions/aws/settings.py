@@ -4,6 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from opensessions import prices
+from opensessions.prices import Price
+
 
 class SettingsError(Exception):
     """A variable is missing or wrong; the text names it."""
@@ -41,10 +44,13 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What one account may do: sandboxes at once, new sessions a minute."""
+    """What one account may do: sandboxes at once, new sessions a minute, dollars for models a day (None: any
+    sum).
+    """
 
     live: int
     creates: int
+    day_cost_usd: float | None = None
 
 
 def storage(environment: Mapping[str, str] = os.environ) -> Storage:
@@ -79,7 +85,21 @@ def retention_days(environment: Mapping[str, str] = os.environ) -> int:
 
 def quotas(environment: Mapping[str, str] = os.environ) -> Quotas:
     """Raises SettingsError."""
-    return Quotas(number(environment, "QUOTA_LIVE", 10), number(environment, "QUOTA_CREATES", 60))
+    live, creates = number(environment, "QUOTA_LIVE", 10), number(environment, "QUOTA_CREATES", 60)
+    try:
+        value = environment.get("QUOTA_DAY_COST_USD")
+        return Quotas(live, creates, prices.dollars(value) if value else None)
+    except ValueError as error:
+        raise SettingsError(f"QUOTA_DAY_COST_USD {error}") from None
+
+
+def model_prices(environment: Mapping[str, str] = os.environ) -> dict[str, Price]:
+    """What the operator adds to the known prices of models. Raises SettingsError."""
+    value = environment.get("MODEL_PRICES")
+    try:
+        return prices.own(value) if value else {}
+    except ValueError as error:
+        raise SettingsError(f"MODEL_PRICES {error}") from None
 
 
 def required(environment: Mapping[str, str], name: str) -> str:

@@ -8,13 +8,17 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+from opensessions.allowances import Allowances
 from opensessions.aws import settings
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.fargate import FargateSandboxes
+from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
 from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
+from opensessions.metering import Metering
+from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
@@ -54,6 +58,14 @@ def passes() -> DynamoPasses:
     return DynamoPasses(settings.storage().table, Late("dynamodb", QUICK))
 
 
+def metering() -> Metering:
+    """What is used, and what may be."""
+    ledger = DynamoLedger(settings.storage().table, Late("dynamodb", QUICK))
+    own, day = settings.model_prices(), settings.quotas().day_cost_usd
+    allowances = Allowances(ledger, clock=_now, day_cost_usd=day)
+    return Metering(store(), ledger, allowances, Prices(own), clock=_now, wake=_wake, later=_later)
+
+
 def keeper() -> Keeper:
     return Keeper(blobs(), _now)
 
@@ -69,6 +81,7 @@ def supervisor() -> Supervisor:
         wake=_wake,
         deadlines=Deadlines(start=START_SECONDS, retention=days * 86_400 if days else None),
         later=_later,
+        metering=metering(),
     )
 
 
@@ -85,6 +98,7 @@ def service() -> Service:
         wake=_wake,
         quota=Quota(quotas.live, quotas.creates),
         passes=passes(),
+        metering=metering(),
         private_previews=settings.storage().previews_apart,
         narrows_egress=not settings.cluster().public_ip,
     )
@@ -99,6 +113,7 @@ def testimony() -> Testimony:
         preview_url=settings.storage().preview,
         wake=_wake,
         later=_later,
+        metering=metering(),
         max_live=settings.quotas().live,
     )
 

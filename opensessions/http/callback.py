@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from opensessions.archives import Archived, ArchiveId
 from opensessions.errors import Unauthorized
 from opensessions.events import EventBatch
-from opensessions.http import errors
+from opensessions.http import calls, errors
 from opensessions.http.bodies import LARGEST_ARCHIVED, Body, read_json
 from opensessions.http.credentials import bearer
 from opensessions.http.faults import Faults
@@ -62,7 +62,8 @@ def create_app(testimony: Testimony) -> FastAPI:
     """The callback as an ASGI app. Who may call it at all is for its host to see to."""
     app = FastAPI(title="opensessions callback", openapi_url=None, redirect_slashes=False)
     app.state.testimony = testimony
-    app.include_router(router)
+    for part in (router, calls.router):
+        app.include_router(part)
     errors.install(app)
     for middleware in (Faults, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)

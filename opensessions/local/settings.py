@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from opensessions import tokens
+from opensessions import prices, tokens
+from opensessions.prices import Price
 
 
 class SettingsError(Exception):
@@ -19,7 +20,8 @@ class SettingsError(Exception):
 class Settings:
     """`port` 0 lets the system choose. `model_url` is any server that speaks the Anthropic Messages API;
     without it and `anthropic_api_key` the demo model plays. `models` None means any model, `egress_allow`
-    None any public host.
+    None any public host. `model_prices` are added to the known ones, `day_cost_usd` is what all sessions
+    together may spend on models in a day.
     """
 
     port: int
@@ -30,6 +32,8 @@ class Settings:
     model_url: str | None
     models: frozenset[str] | None
     egress_allow: tuple[str, ...] | None
+    model_prices: dict[str, Price]
+    day_cost_usd: float | None
 
     @property
     def demo(self) -> bool:
@@ -48,6 +52,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         model_url=_url(environment.get("OPENSESSIONS_MODEL_URL")),
         models=frozenset(_names(environment.get("OPENSESSIONS_MODELS")) or ()) or None,
         egress_allow=_names(environment.get("OPENSESSIONS_EGRESS_ALLOW")),
+        model_prices=_prices(environment.get("OPENSESSIONS_MODEL_PRICES")),
+        day_cost_usd=_dollars(environment, "OPENSESSIONS_DAY_COST_USD"),
     )
 
 
@@ -88,6 +94,21 @@ def _url(value: str | None) -> str | None:
 
 def _names(value: str | None) -> tuple[str, ...] | None:
     return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _prices(value: str | None) -> dict[str, Price]:
+    try:
+        return prices.own(value) if value else {}
+    except ValueError as error:
+        raise SettingsError(f"OPENSESSIONS_MODEL_PRICES {error}") from None
+
+
+def _dollars(environment: Mapping[str, str], name: str) -> float | None:
+    value = environment.get(name)
+    try:
+        return prices.dollars(value) if value else None
+    except ValueError as error:
+        raise SettingsError(f"{name} {error}") from None
 
 
 def kept_secret(file: Path, make: Callable[[], str]) -> str:

@@ -17,17 +17,21 @@ from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
 from gateway.resolver import SystemResolver
 from opensessions import archives, events, handshake, tokens
+from opensessions.allowances import Allowances
 from opensessions.http import api, callback
 from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
+from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.public import PublicApp
 from opensessions.local.sandboxes import LocalSandboxes, Places
 from opensessions.local.settings import Settings, kept_secret
 from opensessions.local.sqlite import SqliteStore
 from opensessions.local.timers import Timers
+from opensessions.metering import Metering
+from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
@@ -86,22 +90,27 @@ class System:
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
         database = Database(settings.data_dir / "sessions.db")
         self.store, self.passes = SqliteStore(database), SqlitePasses(database)
+        self.ledger = SqliteLedger(database, clock)
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
         self.blobs = FileBlobs(settings.data_dir / "blobs")
         self.timers = Timers(self._relaunch)
-        self._wire_service(self.blobs, clock)
+        self._wire_service(settings, self.blobs, clock)
         self.gateway = self._gateway(settings, sockets, callback_transport)
         self.public_app = PublicApp(api.create_app(self.service), self.gateway.streams_app, port)
 
-    def _wire_service(self, blobs: FileBlobs, clock: Callable[[], datetime]) -> None:
-        keeper, quota = Keeper(blobs, clock), Quota()
+    def _wire_service(self, settings: Settings, blobs: FileBlobs, clock: Callable[[], datetime]) -> None:
+        keeper, quota, later = Keeper(blobs, clock), Quota(), self.timers.put_off
         told: dict[str, Any] = {"clock": clock, "wake": self.wake}
+        allowances = Allowances(self.ledger, clock=clock, day_cost_usd=settings.day_cost_usd)
+        prices = Prices(settings.model_prices)
+        self.metering = Metering(self.store, self.ledger, allowances, prices, later=later, **told)
+        told["metering"] = self.metering
         named = {**told, "preview_url": self.preview_url}
         self.supervisor = Supervisor(
-            self.store, self.runtime, keeper, deadlines=Deadlines(), later=self.timers.put_off, **told
+            self.store, self.runtime, keeper, deadlines=Deadlines(), later=later, **told
         )
-        self.testimony = Testimony(self.store, blobs, later=self.timers.put_off, max_live=quota.live, **named)
+        self.testimony = Testimony(self.store, blobs, later=later, max_live=quota.live, **named)
         self.service = Service(
             self.store,
             self.supervisor,

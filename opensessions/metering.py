@@ -1,0 +1,209 @@
+"""What sessions use is metered: model calls before and after each, sandboxes' time and egress."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from opensessions import budgets, halting
+from opensessions.allowances import Allowances
+from opensessions.bearers import bearer
+from opensessions.budgets import Standing
+from opensessions.draft import Draft, decided
+from opensessions.errors import OverBudget, RateLimited, Unauthorized
+from opensessions.ledger import Allowance, Amounts, Bound, Call, Ledger, Meter
+from opensessions.models import Session, Status
+from opensessions.notices import LimitReached
+from opensessions.ports import Later, SessionStore
+from opensessions.prices import Prices
+
+LOST_AFTER = timedelta(minutes=15)
+"""A call that was not settled after so long is given up."""
+
+
+class Metering:
+    """Thread-safe and blocking. `wake` is told the id of each session whose watchers were told something,
+    `later` has a session looked at that should be asleep by then.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        ledger: Ledger,
+        allowances: Allowances,
+        prices: Prices,
+        *,
+        clock: Callable[[], datetime],
+        wake: Callable[[str], None],
+        later: Later,
+    ) -> None:
+        self._store, self._ledger, self.allowances, self.prices = store, ledger, allowances, prices
+        self._clock, self._wake, self._later = clock, wake, later
+
+    def reserve(
+        self,
+        token: str,
+        call_id: str,
+        model: str,
+        input_tokens: int,
+        max_tokens: int,
+        fallbacks: Sequence[str] = (),
+    ) -> None:
+        """Leave for a call of a model, by the sandbox with this model token: what it may use at most is set
+        aside. Again, for the same id: no change.
+
+        Raises Unauthorized; OverBudget when a budget is used up, which ends the session's work, and when
+        money is bounded and the model has no known price; RateLimited while other calls under way leave no
+        room.
+        """
+        session = bearer(self._store, token, "model")
+        if session is None:
+            raise Unauthorized("The sandbox's token is not known (any more).")
+        user, account = self._allowed(session)
+        counted = budgets.budgets(session, user, account, self._clock())
+        worst = self.prices.worst(model, input_tokens, max_tokens, fallbacks)
+        if worst.unpriced and budgets.needs_price([bound for _, bound in counted]):
+            raise OverBudget(f"The price of {model} is not known, so it cannot be held to a limit of money.")
+        meters = tuple((meter, budgets.with_room_for(worst, bound)) for meter, bound in counted)
+        try:
+            self._ledger.reserve(Call(call_id, session.id, worst, meters, self._clock()))
+        except OverBudget:
+            raise self._refusal(session, counted) from None
+
+    def settle(
+        self, session_id: str, call_id: str, model: str, usage: Mapping[str, Any] | None, estimated: bool
+    ) -> None:
+        """What a call used, as the Messages API told it: `{}` nothing, None: nobody knows, so that what was
+        set aside for it counts. Watchers are told of budgets that this brings near their end, and past it.
+        Again, and for a call that is not known: no change.
+        """
+        if usage is None:
+            self._give_up(session_id, call_id)
+            return
+        used = self.prices.priced(model, usage) if usage else Amounts()
+        self._settled(session_id, call_id, used.model_copy(update={"lost": 1}) if estimated else used)
+
+    def give_up_lost(self, session: Session) -> None:
+        """Settle the calls of a session of whose end nobody will tell, as what they could use at most: those
+        of sandboxes that are gone, and those that began long ago.
+        """
+        before = self._clock() - LOST_AFTER if session.live else self._clock()
+        for call in self._ledger.open_calls(session.id, before):
+            if session.live or call.began_at <= self._clock() - timedelta(minutes=1):
+                self._settled(session.id, call.id, call.lost)
+
+    def egress(self, session_id: str, entry_id: str, count: int) -> int | None:
+        """Record bytes that a session's sandboxes sent and received, once for an `entry_id`. How many more
+        they may; None: there is no bound. Of a session that is not known (any more) nothing is recorded.
+        """
+        session = self._store.get(session_id)
+        if session is None:
+            return 0
+        if count:
+            meters = budgets.meters_of(session, self._clock())
+            self._ledger.record(session_id, f"egress-{entry_id}", meters, Amounts(egress_bytes=count))
+        allowed = session.limits.egress_bytes
+        if allowed is None:
+            return None
+        left = max(0, allowed - self.used(session).egress_bytes)
+        if not left:
+            self._tell_of_egress(session, allowed)
+        return left
+
+    def ran(self, session: Session, until: datetime | None = None) -> None:
+        """Record for how long the sandbox of a session's present launch ran, once: `until` it was seen to be
+        gone, or else until the session says that it ended. Of one that runs still, nothing is recorded.
+        """
+        end = until or session.ran_until
+        if end is None:
+            return
+        milliseconds = max(0, round((end - session.launched_at) / timedelta(milliseconds=1)))
+        amounts = Amounts(sandbox_milliseconds=milliseconds)
+        self._ledger.record(session.id, f"launch-{session.launch}", budgets.meters_of(session, end), amounts)
+
+    def used(self, session: Session) -> Amounts:
+        """What a session has used in all."""
+        return self._ledger.read(Meter(session.account, session.id))
+
+    def turn(self, session: Session, number: int) -> Amounts:
+        """What one turn of a session has used."""
+        return self._ledger.read(Meter(session.account, session.id, turn=number))
+
+    def turns(self, session_id: str) -> dict[int, Amounts]:
+        """What each turn used; those that used nothing are left out."""
+        return self._ledger.turns(session_id)
+
+    def purge(self, session_id: str) -> None:
+        """Forget a session's own meters."""
+        self._ledger.purge(session_id)
+
+    def _give_up(self, session_id: str, call_id: str) -> None:
+        for call in self._ledger.open_calls(session_id, self._clock() + timedelta(seconds=1)):
+            if call.id == call_id:
+                self._settled(session_id, call_id, call.lost)
+
+    def _settled(self, session_id: str, call_id: str, used: Amounts) -> None:
+        meters = self._ledger.settle(session_id, call_id, used)
+        session = self._store.get(session_id) if meters else None
+        if session is not None:
+            self._tell(session, [each for each in self._standings(session, meters or ()) if each.near])
+
+    def _refusal(self, session: Session, counted: Sequence[tuple[Meter, Bound]]) -> OverBudget | RateLimited:
+        """Why a call gets no leave. That a budget is used up ends the session's work; that others' calls may
+        yet use it up does not.
+        """
+        meters = [(meter, self._ledger.read(meter)) for meter, bound in counted if bound != budgets.NO_BOUND]
+        found = [each for each in self._standings(session, meters) if each.near]
+        self._tell(session, found)
+        if met := next((each for each in found if each.met), None):
+            return OverBudget(met.sentence(), met.name)
+        return RateLimited("Other calls under way may use up what is left of the budget; try again.", 1)
+
+    def _standings(self, session: Session, meters: Sequence[tuple[Meter, Amounts]]) -> list[Standing]:
+        user, account = self._allowed(session)
+        return [
+            standing
+            for meter, used in meters
+            for standing in budgets.standings(meter, used, budgets.bound_of(meter, session, user, account))
+        ]
+
+    def _allowed(self, session: Session) -> tuple[Allowance, Allowance]:
+        return (
+            self.allowances.user(session.account, session.user_id),
+            self.allowances.account(session.account),
+        )
+
+    def _tell(self, session: Session, near: Sequence[Standing]) -> None:
+        """Tell a session's watchers of each budget once, and halt the session when one is used up."""
+        if not near:
+            return
+
+        def decide() -> Session | None:
+            now = self._store.get(session.id)
+            if now is None or now.head.status is Status.ENDED:
+                return None
+            draft = Draft(now, self._clock())
+            said = budgets.tell(draft, near, self._clock())
+            halts = any(each.met for each in near) and now.live and now.halting_at is None
+            if halts:
+                halting.begin(draft, self._clock())
+            return self._store.commit(now, draft.session, draft.changes()) if said or halts else None
+
+        if saved := decided(decide):
+            if saved.halting_at is not None:
+                self._later(saved.sandbox_id, saved.launch, int(halting.PATIENCE.total_seconds()))
+            self._wake(saved.id)
+
+    def _tell_of_egress(self, session: Session, allowed: int) -> None:
+        def decide() -> Session | None:
+            now = self._store.get(session.id)
+            if now is None or not now.live or now.told.get("egress_bytes") == allowed:
+                return None
+            draft = Draft(
+                now.model_copy(update={"told": {**now.told, "egress_bytes": allowed}}), self._clock()
+            )
+            message = f"The session has sent and received the {allowed:,} bytes that it may; no more passes."
+            draft.say(LimitReached(limit="egress_bytes", allowed=allowed, message=message), "warning")
+            return self._store.commit(now, draft.session, draft.changes())
+
+        if decided(decide):
+            self._wake(session.id)
