@@ -13,10 +13,12 @@ from gateway.archived_files import ArchivedFiles
 from gateway.archives import Archives
 from gateway.boot import Boot
 from gateway.callers import Callers, Sessions
+from gateway.calls import Calls
 from gateway.door import Address
 from gateway.egress import EgressProxy
 from gateway.egress_passage import Resolve
 from gateway.egress_policy import EgressPolicy
+from gateway.egress_reports import EgressReports
 from gateway.files import Files
 from gateway.grants import SandboxGrant, TokenKind
 from gateway.hub import Hub
@@ -27,6 +29,7 @@ from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
 from gateway.peers import Addresses, Peers
 from gateway.previews import Previews
+from gateway.private import Private
 from gateway.relay import Relay
 from gateway.sandbox_side import sandbox_app
 from gateway.sse import OpenStreams
@@ -100,12 +103,21 @@ class Gateway:
             narrate=self._narrate,
             uses=self.uses,
             wakes=self.wakes,
+            private=Private(manners.master, behind.callback),
         )
         listeners = ModelListeners(wants_deltas=self.hub.wants_deltas, on_delta=self.hub.delta)
-        self.model = ModelProxy(self._authorize, manners.upstream, manners.models, listeners=listeners)
+        calls = Calls(behind.callback)
+        self.model = ModelProxy(self._authorize, manners.upstream, calls, manners.models, listeners)
         self.archived_files = ArchivedFiles(behind.blobs)
         self.sandbox_app = self._sandbox_side()
-        self.egress = EgressProxy(self._authorize, manners.policy, manners.resolve, on_refused=self._refused)
+        self.reports = EgressReports(behind.callback)
+        self.egress = EgressProxy(
+            self._authorize,
+            manners.policy,
+            manners.resolve,
+            on_refused=self._refused,
+            reports=self.reports,
+        )
         self.streams_app = self._stream_side()
 
     def wake(self, session_id: str) -> None:
@@ -121,7 +133,7 @@ class Gateway:
             self.previews.client.shutdown(streams),
             self.egress.aclose(),
         )
-        await asyncio.gather(self.uses.aclose(), self.wakes.aclose())
+        await asyncio.gather(self.uses.aclose(), self.wakes.aclose(), self.reports.aclose())
         self.archived_files.close()
 
     def _sandbox_side(self) -> ASGIApp:

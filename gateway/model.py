@@ -63,9 +63,9 @@ class ModelProxy:
         self,
         authorize: Authorize,
         upstream: Upstream,
+        calls: Calls,
         rules: ModelRules | None = None,
         listeners: ModelListeners | None = None,
-        calls: Calls | None = None,
         calls_per_sandbox: int = 4,
     ) -> None:
         self._authorize = authorize
@@ -96,7 +96,7 @@ class ModelProxy:
     @property
     def busy(self) -> bool:
         """Whether calls are under way, or not yet settled."""
-        return bool(self._calls) or bool(self._metered and self._metered.busy)
+        return bool(self._calls) or self._metered.busy
 
     async def aclose(self, deadline: float = 30) -> None:
         """Refuses new calls, lets running ones finish for `deadline` seconds, then cuts them; all are settled
@@ -108,9 +108,7 @@ class ModelProxy:
             for call in late:
                 call.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        if self._metered:
-            await self._metered.aclose()
-        await self._client.aclose()
+        await asyncio.gather(self._metered.aclose(), self._client.aclose())
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -148,7 +146,7 @@ class ModelProxy:
 
     async def _make(self, token: str, grant: SandboxGrant, call: ModelCall, scope: Scope, send: Send) -> None:
         session = grant.session_id
-        if not call.max_tokens or self._metered is None:  # only counted: nothing is billed
+        if not call.max_tokens:  # only counted: nothing is billed
             await self._forward(Bill("", session, call.model), call, scope, send)
             return
         async with self._metered.metered(token, session, call) as bill:

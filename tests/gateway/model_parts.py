@@ -184,7 +184,7 @@ async def model_place(
         async with (
             book.client() as callback,
             serving(
-                proxy := ModelProxy(authorize, upstream, rules, heard, Calls(callback, (0.01,)))
+                proxy := ModelProxy(authorize, upstream, Calls(callback, (0.01,)), rules, heard)
             ) as proxy_url,
             httpx2.AsyncClient(base_url=proxy_url, trust_env=False, timeout=20, verify=False) as client,
         ):
