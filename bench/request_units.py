@@ -20,6 +20,7 @@ from gateway.hub import Hub
 from gateway.inbox import Inbox
 from infra import costs
 from opensessions import tokens
+from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Part, Turn
 from opensessions.aws.dynamodb import DynamoStore
@@ -96,11 +97,15 @@ class Bench:
         allowances = Allowances(ledger, clock=shared["clock"])
         shared["metering"] = Metering(self.store, ledger, allowances, Prices(), later=later, **shared)
         self.supervisor = Supervisor(self.store, self.tasks, keeper, deadlines=patient, later=later, **shared)
+        passes = DynamoPasses("sessions", self.meter)  # type: ignore[arg-type]
+        admission = Admission(self.store, passes, clock=lambda: self.now)
         self.service = Service(
             self.store, self.supervisor, keeper, new_id=lambda: os.urandom(16).hex(), preview_url=preview,
-            quota=Quota(1000, 1000), passes=DynamoPasses("sessions", self.meter), **shared,
+            quota=Quota(1000, 1000), admission=admission, **shared,
         )  # fmt: skip
-        self.testimony = Testimony(self.store, blobs, preview_url=preview, later=later, **shared)
+        self.testimony = Testimony(
+            self.store, blobs, preview_url=preview, later=later, admission=admission, **shared
+        )
         self.key = tokens.api_key()
         self.store.put_key(tokens.sha256(self.key), "acme")
         self._said = 0

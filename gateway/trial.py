@@ -20,6 +20,8 @@ _COOKIE = re.compile(rb"(?:^|;[ \t]*)" + COOKIE.encode() + rb"=([a-z0-9-]{1,63})
 class TrialPreviews(Previews):
     """`domain` is the one name."""
 
+    apart = False
+
     def owns(self, host: bytes) -> bool:
         return host.lower() == self.domain.encode()
 

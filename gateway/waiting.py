@@ -25,9 +25,18 @@ _POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_
 _NO_STORE = ("Cache-Control", "no-store")
 
 
+_KINDS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    410: "not_found",
+    421: "invalid_request",
+}
+
+
 def answer(status: int, message: str) -> Reply:
     """An error in the API's shape."""
-    kind = {404: "not_found", 410: "not_found", 421: "invalid_request"}.get(status, "unavailable")
+    kind = _KINDS.get(status, "unavailable")
     body = json.dumps({"error": {"type": kind, "message": message}}).encode()
     return Reply(status, body, (("Content-Type", "application/json"), _NO_STORE))
 
@@ -35,7 +44,7 @@ def answer(status: int, message: str) -> Reply:
 def ended(request: Request) -> Reply:
     """410: there will be no app here any more."""
     message = "This session has ended; its preview is gone."
-    return _page(410, message) if _navigates(request) else answer(410, message)
+    return _page(410, message) if navigates(request) else answer(410, message)
 
 
 def not_yet(
@@ -47,7 +56,7 @@ def not_yet(
     if polls(request):
         told = {"title": title, "state": state, "busy": busy, "lines": narrate()}
         return Reply(503, json.dumps(told).encode(), (("Content-Type", POLL), _NO_STORE))
-    if _navigates(request):
+    if navigates(request):
         return _page(503, state, ("Retry-After", "1"))
     if _is_part(request):
         return Reply(503, b"", (("Retry-After", "1"), _NO_STORE))
@@ -65,7 +74,7 @@ def may_wake(request: Request) -> bool:
     """
     if request.upgrade or request.field(b"sec-purpose") or request.field(b"accept") in _BY_THEMSELVES:
         return False
-    return _navigates(request) or not _is_part(request)
+    return navigates(request) or not _is_part(request)
 
 
 _BY_THEMSELVES = (POLL.encode(), VITE_PING.encode())
@@ -75,7 +84,8 @@ def _is_part(request: Request) -> bool:
     return (request.field(b"sec-fetch-dest") or b"empty") != b"empty"
 
 
-def _navigates(request: Request) -> bool:
+def navigates(request: Request) -> bool:
+    """Whether a browser wants to show a page."""
     if request.method not in (b"GET", b"HEAD"):
         return False
     destination = request.field(b"sec-fetch-dest")

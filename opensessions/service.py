@@ -21,7 +21,6 @@ from opensessions.keeping import Keeper, folder
 from opensessions.metering import Metering
 from opensessions.models import Claim, Head, NewSession, SandboxStatus, Session, Status, Version
 from opensessions.notices import SessionStarted, UserMessage, Woken
-from opensessions.passes import Passes
 from opensessions.ports import SessionStore
 from opensessions.reading import Reading
 from opensessions.supervisor import Supervisor
@@ -56,12 +55,12 @@ class Service(Reading):
         preview_url: Callable[[str, int | str], str],
         wake: Callable[[str], None],
         quota: Quota,
-        passes: Passes,
+        admission: Admission,
         metering: Metering,
         narrows_egress: bool = True,
         private_previews: bool = True,
     ) -> None:
-        super().__init__(store, Admission(store, passes, clock=clock, wake=wake))
+        super().__init__(store, admission)
         self.templates = Templates(store, keeper, clock=clock, new_id=new_id, wake=wake)
         self._supervisor, self._keeper, self.preview_url = supervisor, keeper, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from opensessions import lifecycle, tokens
+from opensessions import halting, lifecycle, tokens
+from opensessions.admission import Admission
 from opensessions.draft import Draft, decided
 from opensessions.errors import EventGap, Unauthorized
 from opensessions.events import (
@@ -30,6 +31,7 @@ from opensessions.models import Changes, Session, Status
 from opensessions.notices import AnyEvent
 from opensessions.ports import BlobStore, Later, SessionStore
 from opensessions.sleeping import Sleeping
+from opensessions.turns import accounted
 
 EVENT_BYTES = 256 * 1024
 """A larger event is cut; the whole of it goes to the blob store."""
@@ -59,6 +61,7 @@ class Testimony(Sleeping):
         wake: Callable[[str], None],
         later: Later,
         metering: Metering,
+        admission: Admission,
         max_live: int | None = None,
         heartbeat_seconds: int = 15,
     ) -> None:
@@ -66,7 +69,7 @@ class Testimony(Sleeping):
         super().__init__(
             store, keeper, clock=clock, wake=wake, later=later, max_live=max_live, metering=metering
         )
-        self._blobs, self._preview_url = blobs, preview_url
+        self._blobs, self._preview_url, self.admission = blobs, preview_url, admission
         self._heartbeat = timedelta(seconds=heartbeat_seconds)
 
     def boot(self, ticket: str, address: str, nonce: str | None = None) -> str:
@@ -154,9 +157,11 @@ class Testimony(Sleeping):
         if not fresh and session.head.heard_at and now - session.head.heard_at < self._heartbeat:
             return session
         part = self._fitting([self._bounded(session, event) for event in fresh])
-        draft = Draft(lifecycle.heard(session, part, now), now)
+        before, part = accounted(session, part, self._store, self.metering)
+        draft = Draft(lifecycle.heard(before, part, now), now)
         for event in part:
             self._say(draft, event)
+        halting.go_on(draft, part)
         draft.advance(agent_seq=known + len(part))
         return self._store.commit(session, draft.session, draft.changes())
 

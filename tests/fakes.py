@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from opensessions import tokens
+from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Kept, Part, Turn
 from opensessions.errors import LaunchFailed, NoCapacity
@@ -132,13 +133,14 @@ class World:
             self.store, self.ledger, self.allowances, Prices(PRICES), later=later, **shared
         )
         shared, named = shared | {"metering": self.metering}, named | {"metering": self.metering}
+        named["admission"] = Admission(self.store, self.passes, clock=self.clock, wake=self.woken.append)
         self.supervisor = Supervisor(
             self.store, self.runtime, self.keeper, deadlines=self.deadlines, later=later, **shared
         )
         self.testimony = Testimony(self.store, self.blobs, later=later, max_live=self.quota.live, **named)
         new_id = lambda: secrets.token_hex(16)  # noqa: E731
         rules: dict[str, Any] = {"quota": self.quota, "narrows_egress": self.narrows_egress}
-        rules |= {"passes": self.passes, "private_previews": self.private_previews}
+        rules["private_previews"] = self.private_previews
         self.service = Service(self.store, self.supervisor, self.keeper, new_id=new_id, **rules, **named)
 
     def create(self, prompt: str = "Build a todo app", account: str = "acme", **more: Any) -> Session:

@@ -10,7 +10,7 @@ from gateway.dataplane.deadlines import Limits
 from gateway.dataplane.heads import Request
 from gateway.dataplane.proxy import Proxy, Resolve
 from gateway.dataplane.replies import Reason, Reply, refusal, text
-from gateway.dataplane.routes import Connect, ConnectRefused, Refused, Route, tcp, unix
+from gateway.dataplane.routes import Connect, ConnectRefused, Guard, Refused, Route, tcp, unix
 from gateway.dataplane.rules import Names
 from gateway.dataplane.side import Side
 from gateway.dataplane.tuning import tune
@@ -19,6 +19,7 @@ __all__ = [
     "Client",
     "Connect",
     "ConnectRefused",
+    "Guard",
     "Limits",
     "Names",
     "Proxy",

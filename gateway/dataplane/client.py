@@ -47,6 +47,7 @@ class Client(Side):
         "_pending",
         "_repeat",
         "_task",
+        "added",
         "intake",
         "proxy",
         "request",
@@ -66,6 +67,7 @@ class Client(Side):
         self.request: Request | None = None
         self.route: Route | None = None
         self.upstream: Upstream | None = None
+        self.added = b""
         self._head = b""
         self._pending: bytearray | None = None
         self._keep = False
@@ -159,6 +161,12 @@ class Client(Side):
             self._read_body(self.intake.take())
 
     def _send(self, request: Request, route: Route) -> None:
+        if route.guard is not None:
+            verdict = route.guard(request)
+            if isinstance(verdict, Reply):
+                self.answer(verdict)
+                return
+            self.added = verdict
         head = to_app(request, route.names)
         if isinstance(head, Reply):
             self.answer(head)
@@ -271,7 +279,8 @@ class Client(Side):
         request = self.request
         if request is not None:
             keep = self.settle(framed=True)
-            self.write(reply.encode(keep=keep, bodiless=request.method == b"HEAD", old=request.old))
+            bodiless = request.method == b"HEAD"
+            self.write(reply.encode(keep=keep, bodiless=bodiless, old=request.old, added=self.added))
             self._end()
 
     def answered(self) -> None:
@@ -300,7 +309,7 @@ class Client(Side):
 
     def _end(self) -> None:
         self.request = self.route = self.peer = self.upstream = self._pending = None
-        self._head = b""
+        self._head = self.added = b""
         self.stamp = self.proxy.clock()
         if self._keep:
             self.state = HEAD

@@ -39,8 +39,10 @@ class Reply:
     body: bytes = b""
     headers: Sequence[tuple[str, str]] = ()
 
-    def encode(self, *, keep: bool, bodiless: bool = False, old: bool = False) -> bytes:
-        """The bytes to send. ``bodiless`` is for HEAD; ``old`` is for an HTTP/1.0 client."""
+    def encode(self, *, keep: bool, bodiless: bool = False, old: bool = False, added: bytes = b"") -> bytes:
+        """The bytes to send. ``bodiless`` is for HEAD; ``old`` is for an HTTP/1.0 client; ``added`` are lines
+        of the head.
+        """
         fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers).encode("latin-1")
         if not keep:
             fields += b"Connection: close\r\n"
@@ -49,7 +51,7 @@ class Reply:
         if self.status not in (204, 304):
             fields += b"Content-Length: %d\r\n" % len(self.body)
         body = b"" if bodiless or self.status in (204, 304) else self.body
-        return status_line(self.status) + fields + OURS + b"\r\n" + body
+        return status_line(self.status) + fields + added + OURS + b"\r\n" + body
 
 
 def text(status: int, message: str, *headers: tuple[str, str]) -> Reply:

@@ -57,13 +57,29 @@ def _untold(request: Request) -> None:
     """The Used for routes whose use nobody cares for."""
 
 
+Guard = Callable[[Request], Reply | bytes]
+"""Is asked before each request is passed on, and must be quick. A Reply is what the visitor gets instead;
+bytes are header lines that the answer gets, each with its line end."""
+
+
 class Route:
     """One port of one sandbox: how to reach it, and every connection that is open to it.
 
     ``close()`` revokes it: no request is passed on any more and every connection, stream and tunnel is cut.
     """
 
-    __slots__ = ("_connect", "_idle", "busy", "closed", "limit", "names", "refused", "used", "waiting")
+    __slots__ = (
+        "_connect",
+        "_idle",
+        "busy",
+        "closed",
+        "guard",
+        "limit",
+        "names",
+        "refused",
+        "used",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -72,10 +88,12 @@ class Route:
         refused: Refused = plain_refusal,
         limit: int = CONNECTION_LIMIT,
         used: Used = _untold,
+        guard: Guard | None = None,
     ) -> None:
         self.names = names
         self.refused = refused
         self.used = used
+        self.guard = guard
         self.limit = limit
         self.closed = False
         self.busy: set[Upstream] = set()

@@ -123,9 +123,9 @@ class Upstream(Side):
         length = response.length
         self._plain = request.old and length in (CHUNKED, TO_THE_END)
         keep = client.settle(not self._plain)
-        framing = b"" if keep else b"Connection: close\r\n"
+        framing = client.added if keep else client.added + b"Connection: close\r\n"
         if keep and request.old:
-            framing = b"Connection: keep-alive\r\n"
+            framing += b"Connection: keep-alive\r\n"
         if response.declared is not None:
             framing += b"Content-Length: %b\r\n" % response.declared
         elif length < 0 and not request.old:

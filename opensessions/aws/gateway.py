@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -16,7 +15,6 @@ from gateway.model_upstream import Upstream
 from gateway.previews import NoPreviews, Previews
 from gateway.resolver import PublicResolver, SystemResolver
 from gateway.trial import TrialPreviews
-from opensessions.admission import Admission
 from opensessions.aws.doors import Doors
 from opensessions.aws.gateway_settings import GatewaySettings
 from opensessions.aws.invoke import FunctionTransport
@@ -24,7 +22,7 @@ from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.secrets import KeyOfModel, Secret
 from opensessions.aws.settings import SettingsError
 from opensessions.aws.signing import SigV4
-from opensessions.aws.wiring import QUICK, client, passes, store, testimony
+from opensessions.aws.wiring import QUICK, admission, client, store, testimony
 from opensessions.reading import Reading
 
 CALLBACK_SECONDS = 20.0
@@ -44,7 +42,7 @@ def gateway(settings: GatewaySettings) -> Gateway:
         events=sessions.events,
         latest_events=sessions.latest_events,
         assignments=testimony(),
-        sessions=Reading(sessions, Admission(sessions, passes(), clock=lambda: datetime.now(UTC))),
+        sessions=Reading(sessions, admission()),
         blobs=blobs,
         dial=doors.dial,
         callback=_callback(settings),

@@ -8,6 +8,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.aws import settings
 from opensessions.aws.dynamodb import DynamoStore
@@ -54,8 +55,10 @@ def blobs() -> S3Blobs:
     return S3Blobs(Late("s3", PATIENT), settings.storage().bucket)
 
 
-def passes() -> DynamoPasses:
-    return DynamoPasses(settings.storage().table, Late("dynamodb", QUICK))
+def admission() -> Admission:
+    """Who is let in."""
+    passes = DynamoPasses(settings.storage().table, Late("dynamodb", QUICK))
+    return Admission(store(), passes, clock=_now, wake=_wake)
 
 
 def metering() -> Metering:
@@ -97,7 +100,7 @@ def service() -> Service:
         preview_url=settings.storage().preview,
         wake=_wake,
         quota=Quota(quotas.live, quotas.creates),
-        passes=passes(),
+        admission=admission(),
         metering=metering(),
         private_previews=settings.storage().previews_apart,
         narrows_egress=not settings.cluster().public_ip,
@@ -114,6 +117,7 @@ def testimony() -> Testimony:
         wake=_wake,
         later=_later,
         metering=metering(),
+        admission=admission(),
         max_live=settings.quotas().live,
     )
 

@@ -52,6 +52,12 @@ class Wish(Fields):
     session_id: SessionId
 
 
+class Visit(Fields):
+    """The token that a visitor of a private preview showed."""
+
+    token: str = Field(min_length=1, max_length=200)
+
+
 class Uses(Fields):
     """Which sessions somebody watches or visits."""
 
@@ -126,6 +132,13 @@ def wake(testimony: Ask, raw: Body) -> Response:
     """Somebody visits a session that sleeps: it is woken. Any other stays as it is."""
     testimony.wanted(Wish.read(parse(raw)).session_id)
     return Response(status_code=204)
+
+
+@router.post("/callback/v1/visits")
+def admit_visitor(testimony: Ask, raw: Body) -> JSONResponse:
+    """What a private preview's token opens, of how many revocations; it is used up. 401: nothing."""
+    kept = testimony.admission.redeem(Visit.read(parse(raw)).token)
+    return JSONResponse({"port": kept.port, "number": kept.number})
 
 
 @router.post("/callback/v1/uses")

@@ -17,6 +17,7 @@ from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
 from gateway.resolver import SystemResolver
 from opensessions import archives, events, handshake, tokens
+from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.http import api, callback
 from opensessions.keeping import Keeper
@@ -89,7 +90,8 @@ class System:
         self.sockets = sockets
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
         database = Database(settings.data_dir / "sessions.db")
-        self.store, self.passes = SqliteStore(database), SqlitePasses(database)
+        self.store = SqliteStore(database)
+        self.admission = Admission(self.store, SqlitePasses(database), clock=clock, wake=self.wake)
         self.ledger = SqliteLedger(database, clock)
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
@@ -106,7 +108,7 @@ class System:
         prices = Prices(settings.model_prices)
         self.metering = Metering(self.store, self.ledger, allowances, prices, later=later, **told)
         told["metering"] = self.metering
-        named = {**told, "preview_url": self.preview_url}
+        named = {**told, "preview_url": self.preview_url, "admission": self.admission}
         self.supervisor = Supervisor(
             self.store, self.runtime, keeper, deadlines=Deadlines(), later=later, **told
         )
@@ -117,7 +119,6 @@ class System:
             keeper,
             new_id=lambda: secrets.token_hex(16),
             quota=quota,
-            passes=self.passes,
             **named,
         )
 

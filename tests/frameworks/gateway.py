@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 
 from gateway.previews import Previews
+from gateway.private import Private
 from gateway.uses import Uses
 from gateway.wakes import Wakes
 from opensessions.handshake import door_key
@@ -63,6 +64,7 @@ async def serve(data: Path, doors: Path, port: int) -> None:
         narrate=lambda session: [],
         uses=Uses(nobody),
         wakes=Wakes(nobody),
+        private=Private(master, nobody),
     )
     listener = await asyncio.get_running_loop().create_server(previews.client, "127.0.0.1", port)
     await listener.serve_forever()

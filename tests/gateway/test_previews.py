@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.previews import NoPreviews, Previews
+from gateway.private import Private
 from gateway.uses import Uses
 from gateway.wakes import Wakes
 from opensessions.handshake import door_key
@@ -72,6 +73,7 @@ class Stage:
             narrate=lambda session: ["Wrote <index.html>"],
             uses=self.uses,
             wakes=self.wakes,
+            private=Private(MASTER, client),
         )
         server = await asyncio.get_running_loop().create_server(self.previews.client, "127.0.0.1", 0)
         self.servers.append(server)

@@ -18,7 +18,7 @@ LABEL = f"{SANDBOX}-p3000"
 @pytest.fixture
 async def previews() -> TrialPreviews:
     unused: dict[str, Any] = dict.fromkeys(("find", "dial", "door_key", "preview_url", "narrate"))
-    unused |= dict.fromkeys(("uses", "wakes"))
+    unused |= dict.fromkeys(("uses", "wakes", "private"))
     return TrialPreviews("d111.cloudfront.test", **unused)
 
 
