@@ -25,8 +25,11 @@ from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Part, Turn
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.ledger import DynamoLedger
+from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import create_table
+from opensessions.destinations import Destinations
+from opensessions.dispatch import Dispatch
 from opensessions.events import EventBatch, SandboxReady, TurnComplete
 from opensessions.keeping import Keeper, place
 from opensessions.lifecycle import Deadlines
@@ -38,6 +41,7 @@ from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
+from opensessions.webhooks import Webhooks
 from tests.contract import engines
 
 JAR = Path(
@@ -96,11 +100,17 @@ class Bench:
         ledger = DynamoLedger("sessions", self.meter)
         allowances = Allowances(ledger, clock=shared["clock"])
         shared["metering"] = Metering(self.store, ledger, allowances, Prices(), later=later, **shared)
-        self.supervisor = Supervisor(self.store, self.tasks, keeper, deadlines=patient, later=later, **shared)
+        hooks, new_id = DynamoHooks("sessions", self.meter), lambda: os.urandom(16).hex()
+        sending: dict[str, Any] = {"clock": shared["clock"], "send": later}
+        self.supervisor = Supervisor(
+            self.store, self.tasks, keeper, deadlines=patient, later=later,
+            dispatch=Dispatch(hooks, **sending), **shared,
+        )  # fmt: skip
         passes = DynamoPasses("sessions", self.meter)  # type: ignore[arg-type]
         admission = Admission(self.store, passes, clock=lambda: self.now)
         self.service = Service(
-            self.store, self.supervisor, keeper, new_id=lambda: os.urandom(16).hex(), preview_url=preview,
+            self.store, self.supervisor, keeper, new_id=new_id, preview_url=preview,
+            webhooks=Webhooks(hooks, Destinations(), new_id=new_id, **sending),
             quota=Quota(1000, 1000), admission=admission, **shared,
         )  # fmt: skip
         self.testimony = Testimony(

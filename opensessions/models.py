@@ -244,6 +244,13 @@ class Origin(Model):
     template_id: str | None = None
 
 
+class NewHook(Model):
+    """A webhook that is asked for."""
+
+    url: str
+    events: tuple[str, ...] = ("*",)
+
+
 class NewSession(Model):
     """A request to create a session, after validation."""
 
@@ -254,6 +261,7 @@ class NewSession(Model):
     config: AgentConfig = AgentConfig()
     metadata: dict[str, str] = {}
     limits: Limits = Limits()
+    hook: NewHook | None = None
     origin: Origin | None = None
 
 

@@ -25,6 +25,7 @@ from opensessions.ports import SessionStore
 from opensessions.reading import Reading
 from opensessions.supervisor import Supervisor
 from opensessions.templates import Templates
+from opensessions.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Service(Reading):
         preview_url: Callable[[str, int | str], str],
         wake: Callable[[str], None],
         quota: Quota,
+        webhooks: Webhooks,
         admission: Admission,
         metering: Metering,
         narrows_egress: bool = True,
@@ -62,6 +64,7 @@ class Service(Reading):
     ) -> None:
         super().__init__(store, admission)
         self.templates = Templates(store, keeper, clock=clock, new_id=new_id, wake=wake)
+        self.webhooks = webhooks
         self._supervisor, self._keeper, self.preview_url = supervisor, keeper, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
         self._narrows_egress, self._private_previews = narrows_egress, private_previews
@@ -88,6 +91,7 @@ class Service(Reading):
         sandbox_id = f"sb-{self._new_id()}"
         token = tokens.worker_token(sandbox_id)
         new = self._new(account, sandbox_id, request)
+        new, hook = self.webhooks.subscribed(new, request.hook)
         try:
             begun, versions = self._from_origin(new, request)
             session = self._started(begun, token)
@@ -100,6 +104,7 @@ class Service(Reading):
         except BaseException as refusal:
             if request.origin:
                 self._keeper.drop(folder(new.id))
+            self.webhooks.drop(hook)
             if isinstance(refusal, AlreadyClaimed):
                 return self._replayed_now(claim)
             raise

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from opensessions import lifecycle, revival, tokens
+from opensessions.dispatch import Dispatch
 from opensessions.draft import Draft, decided
 from opensessions.errors import LaunchFailed, NoCapacity, Stale
 from opensessions.events import Error, Hibernate
@@ -43,9 +44,11 @@ class Supervisor:
         wake: Callable[[str], None],
         deadlines: Deadlines,
         later: Later,
+        dispatch: Dispatch,
         metering: Metering,
     ) -> None:
         self._store, self._runtime, self._keeper, self._later = store, runtime, keeper, later
+        self._dispatch = dispatch
         self._clock, self._wake, self._deadlines, self._metering = clock, wake, deadlines, metering
 
     def watched(self, session: Session) -> Session:
@@ -113,6 +116,8 @@ class Supervisor:
         with suppress(LookupError):  # somebody else has just purged it
             self.end(session_id)
         self._keeper.drop(folder(session_id))
+        if session := self._store.get(session_id):
+            self._dispatch.purge(session)
         self._store.purge(session_id)
 
     def hibernate(self, session: Session) -> Session:
@@ -154,6 +159,8 @@ class Supervisor:
                 with _apart(end.sandbox_id):
                     why = {"lacking": end.lacking, "refused": end.refused}
                     self.sandbox_stopped(end.sandbox_id, end.number, end.reason, **why)
+        with _apart("what is to be delivered"):
+            self._dispatch.sweep()
         for session_id in self._store.due(until or self._clock(), limit=100):
             with _apart(f"session {session_id}"):
                 if session := self._store.get(session_id):
@@ -180,6 +187,7 @@ class Supervisor:
             self._look_again(session, now)
 
     def _look_again(self, session: Session, now: datetime, before: Session | None = None) -> None:
+        self._dispatch.behind(session)
         later = max(lifecycle.next_look(session, self._deadlines), now + timedelta(seconds=1))
         self._store.commit(before or session, session.model_copy(update={"due_at": later}))
 
@@ -194,6 +202,8 @@ class Supervisor:
         if self._store.get(session.id) != session:  # it was woken, and some of that may be new
             return
         self._keeper.let_go(session.id, left)
+        if self._dispatch.behind(session):
+            end = now + timedelta(seconds=60)
         self._store.commit(session, session.model_copy(update={"due_at": end}))
 
     def _lost(self, session: Session, reason: str, code: str) -> None:

@@ -11,13 +11,17 @@ from opensessions import tokens
 from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Kept, Part, Turn
+from opensessions.destinations import Destinations
+from opensessions.dispatch import Dispatch
 from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
+from opensessions.hooks import Errand, Hooks
 from opensessions.keeping import Keeper, place
 from opensessions.ledger import Ledger
 from opensessions.lifecycle import Deadlines
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
+from opensessions.local.hooks import SqliteHooks
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
@@ -30,6 +34,7 @@ from opensessions.prices import Prices, price
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Recorded, Testimony
+from opensessions.webhooks import Webhooks
 
 PRICES = {"claude-test": price(1, 10)}
 """A dollar for a million tokens that go in, ten for those that come out."""
@@ -118,6 +123,8 @@ class World:
     blobs: BlobStore = None  # type: ignore[assignment]
     ledger: Ledger = None  # type: ignore[assignment]
     day_cost_usd: float | None = None
+    hooks: Hooks = None  # type: ignore[assignment]
+    errands: list[tuple[Errand, int]] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
     put_off: list[tuple[str, int, int]] = field(default_factory=list)
 
@@ -127,6 +134,11 @@ class World:
         named = {**shared, "preview_url": lambda sandbox, port: f"https://{sandbox}-p{port}.preview.test"}
         later = lambda *put_off: self.put_off.append(put_off)  # noqa: E731
         self.keeper = Keeper(self.blobs, self.clock)
+        self.hooks = self.hooks or SqliteHooks(Database(self.folder / "hooks.db"), self.clock)
+        new_id = lambda: secrets.token_hex(16)  # noqa: E731
+        sending: dict[str, Any] = {"clock": self.clock, "send": lambda *sent: self.errands.append(sent)}
+        self.dispatch = Dispatch(self.hooks, **sending)
+        webhooks = Webhooks(self.hooks, Destinations(("preview.test",)), new_id=new_id, **sending)
         self.ledger = self.ledger or SqliteLedger(Database(self.folder / "ledger.db"), self.clock)
         self.allowances = Allowances(self.ledger, clock=self.clock, day_cost_usd=self.day_cost_usd)
         self.metering = Metering(
@@ -135,11 +147,17 @@ class World:
         shared, named = shared | {"metering": self.metering}, named | {"metering": self.metering}
         named["admission"] = Admission(self.store, self.passes, clock=self.clock, wake=self.woken.append)
         self.supervisor = Supervisor(
-            self.store, self.runtime, self.keeper, deadlines=self.deadlines, later=later, **shared
+            self.store,
+            self.runtime,
+            self.keeper,
+            deadlines=self.deadlines,
+            later=later,
+            dispatch=self.dispatch,
+            **shared,
         )
         self.testimony = Testimony(self.store, self.blobs, later=later, max_live=self.quota.live, **named)
-        new_id = lambda: secrets.token_hex(16)  # noqa: E731
         rules: dict[str, Any] = {"quota": self.quota, "narrows_egress": self.narrows_egress}
+        rules["webhooks"] = webhooks
         rules["private_previews"] = self.private_previews
         self.service = Service(self.store, self.supervisor, self.keeper, new_id=new_id, **rules, **named)
 
@@ -237,7 +255,10 @@ def commit(number: int) -> str:
 def world(folder: Path, **more: Any) -> World:
     database = Database(folder / "sessions.db")
     more = {"passes": SqlitePasses(database), "clock": Clock(), **more}
-    return World(SqliteStore(database), folder, ledger=SqliteLedger(database, more["clock"]), **more)
+    beside = {"ledger": SqliteLedger(database, more["clock"]), "hooks": SqliteHooks(database, more["clock"])}
+    store = SqliteStore(database, stored=lambda *stored: made.dispatch.stored(*stored))
+    made = World(store, folder, **beside, **more)
+    return made
 
 
 def open_account(store: SessionStore, account: str = "acme") -> str:

@@ -57,7 +57,7 @@ def broken(here: World, nth: int) -> tuple[World, Calls]:
         "runtime": Crashing(here.runtime, {"launch", "stop"}, calls),
         "blobs": Crashing(here.blobs, {"put", "copy", "delete"}, calls),
     }
-    return World(folder=here.folder, clock=here.clock, **doors), calls
+    return World(folder=here.folder, clock=here.clock, hooks=here.hooks, **doors), calls
 
 
 def scenario(here: World) -> None:

@@ -27,8 +27,19 @@ class Storage:
     @property
     def previews_apart(self) -> bool:
         """Whether each preview has a name of its own, or there are none."""
-        host = self.preview_url.partition("//")[2].partition("/")[0]
+        host = self._preview_host
         return not host or "{sandbox}" in host
+
+    @property
+    def preview_names(self) -> tuple[str, ...]:
+        """The name at which previews are, or below which."""
+        host = self._preview_host
+        name = host.partition(".")[2] if "{sandbox}" in host else host
+        return (name,) if name else ()
+
+    @property
+    def _preview_host(self) -> str:
+        return self.preview_url.partition("//")[2].partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,11 @@ def cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
 def tasks_queue(environment: Mapping[str, str] = os.environ) -> str:
     """The URL of the queue that brings launches that were put off. Raises SettingsError."""
     return required(environment, "TASKS_QUEUE_URL")
+
+
+def deliveries_queue(environment: Mapping[str, str] = os.environ) -> str:
+    """The URL of the queue that brings what webhooks are to be told. Raises SettingsError."""
+    return required(environment, "DELIVERIES_QUEUE_URL")
 
 
 def retention_days(environment: Mapping[str, str] = os.environ) -> int:

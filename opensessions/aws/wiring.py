@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from threading import Lock
@@ -13,9 +13,13 @@ from opensessions.allowances import Allowances
 from opensessions.aws import settings
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.fargate import FargateSandboxes
+from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
+from opensessions.destinations import Destinations
+from opensessions.dispatch import Dispatch
+from opensessions.hooks import Errand
 from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
 from opensessions.metering import Metering
@@ -23,6 +27,7 @@ from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
+from opensessions.webhooks import Webhooks
 
 START_SECONDS = 300
 """A task takes a minute to start, and its image may be far away."""
@@ -48,7 +53,22 @@ _making = Lock()
 
 
 def store() -> DynamoStore:
-    return DynamoStore(settings.storage().table, Late("dynamodb", QUICK))
+    table = settings.storage().table
+    return DynamoStore(table, Late("dynamodb", QUICK), stored=dispatch().stored)
+
+
+def hooks() -> DynamoHooks:
+    return DynamoHooks(settings.storage().table, Late("dynamodb", QUICK))
+
+
+def dispatch() -> Dispatch:
+    """Who notices that webhooks are to be told something."""
+    return Dispatch(hooks(), clock=_now, send=send)
+
+
+def destinations() -> Destinations:
+    """Where webhooks may lead: to no preview."""
+    return Destinations(settings.storage().preview_names)
 
 
 def blobs() -> S3Blobs:
@@ -84,22 +104,24 @@ def supervisor() -> Supervisor:
         wake=_wake,
         deadlines=Deadlines(start=START_SECONDS, retention=days * 86_400 if days else None),
         later=_later,
+        dispatch=dispatch(),
         metering=metering(),
     )
 
 
 def service() -> Service:
     """What callers may do."""
-    quotas, sessions = settings.quotas(), store()
+    quotas, sessions, new_id = settings.quotas(), store(), lambda: secrets.token_hex(16)
     return Service(
         sessions,
         supervisor(),
         keeper(),
         clock=_now,
-        new_id=lambda: secrets.token_hex(16),
+        new_id=new_id,
         preview_url=settings.storage().preview,
         wake=_wake,
         quota=Quota(quotas.live, quotas.creates),
+        webhooks=Webhooks(hooks(), destinations(), clock=_now, new_id=new_id, send=send),
         admission=admission(),
         metering=metering(),
         private_previews=settings.storage().previews_apart,
@@ -163,6 +185,13 @@ def _later(sandbox_id: str, launch: int, seconds: int) -> None:
     put_off = {"relaunch": {"sandbox_id": sandbox_id, "launch": launch}}
     client("sqs", PATIENT).send_message(
         QueueUrl=settings.tasks_queue(), MessageBody=json.dumps(put_off), DelaySeconds=seconds
+    )
+
+
+def send(errand: Errand, seconds: int) -> None:
+    """Put an errand on the queue that `functions.deliver` reads."""
+    client("sqs", PATIENT).send_message(
+        QueueUrl=settings.deliveries_queue(), MessageBody=json.dumps(asdict(errand)), DelaySeconds=seconds
     )
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opensessions.errors import InvalidRequest
-from opensessions.http import docs, errors, history, session_tokens, templates, views
+from opensessions.http import docs, errors, history, session_tokens, templates, views, webhooks
 from opensessions.http.bodies import Body
 from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
@@ -32,6 +32,7 @@ from opensessions.http.request_ids import RequestIds
 from opensessions.http.requests import Interruption, NewMessage, NewSession
 from opensessions.http.session_tokens import WithToken, issued
 from opensessions.http.strict_json import parse
+from opensessions.http.webhook_shapes import created
 from opensessions.http.whole import whole
 from opensessions.models import Event, Status
 from opensessions.service import Service
@@ -55,8 +56,9 @@ def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
     app = Api(title="opensessions", openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for part in (router, history.router, session_tokens.router, templates.router):
-        app.include_router(part)
+    for part in (history, session_tokens, templates, webhooks):
+        app.include_router(part.router)
+    app.include_router(router)
     errors.install(app)
     for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
@@ -82,6 +84,8 @@ def create_session(
     shown = whole(service, session)
     if token and session.head.status is not Status.ENDED:
         shown["token"] = issued(request, service.admission.issue(session, token))
+    if wanted.hook and (hook := service.webhooks.of_session(session)):
+        shown["webhook"] = created(hook)
     return JSONResponse(shown, 201, {"Location": f"sessions/{session.id}"})
 
 

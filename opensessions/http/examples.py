@@ -23,6 +23,8 @@ BODIES: dict[str, Any] = {
     "Restoration": {"version": 1},
     "NewToken": {"scope": "read", "ttl": 900},
     "NewTemplate": {"session": f"session_{_ID}", "name": "Next.js with Tailwind"},
+    "NewWebhook": {"url": "https://example.com/hooks/opensessions", "events": ["turn_complete"]},
+    "Redelivery": {"session": f"session_{_ID}", "seq": 9},
 }
 
 _SESSION: dict[str, Any] = {
@@ -92,6 +94,27 @@ _ISSUED = {
     "events_url": f"https://api.example.com/v1/sessions/session_{_ID}/events?token={_TOKEN}",
 }
 
+_WEBHOOK = {
+    "id": f"whk_{_ID}",
+    "url": "https://example.com/hooks/opensessions",
+    "events": ["turn_complete"],
+    "session": None,
+    "status": "on",
+    "reason": None,
+    "createdAt": _AT,
+}
+
+_DELIVERY = {
+    "id": f"msg_{_ID}",
+    "status": "dead",
+    "session": f"session_{_ID}",
+    "seq": 9,
+    "eventType": "turn_complete",
+    "attempts": 8,
+    "error": "It answered 500.",
+    "diedAt": _AT,
+}
+
 ANSWERS: dict[str, Any] = {
     "Session": _SESSION,
     "CreatedSession": _SESSION,
@@ -106,5 +129,10 @@ ANSWERS: dict[str, Any] = {
     "VersionList": {"data": [_VERSION], "has_more": False},
     "Template": _TEMPLATE,
     "TemplateList": {"data": [_TEMPLATE]},
+    "Webhook": _WEBHOOK,
+    "CreatedWebhook": {**_WEBHOOK, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+    "WebhookList": {"data": [_WEBHOOK]},
+    "DeliveryList": {"data": [_DELIVERY], "has_more": False, "next_cursor": None},
+    "Redelivered": {"queued": 1},
     "Health": {"status": "ok"},
 }

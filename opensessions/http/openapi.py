@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from opensessions.http import examples, files, requests, stored_events, views
+from opensessions.http import examples, files, requests, stored_events, views, webhook_shapes
 from opensessions.http.errors import TYPES
 from opensessions.http.event_stream import OPERATION as STREAM
 
@@ -78,6 +78,20 @@ class TemplateList(BaseModel):
     """Templates, oldest first."""
 
     data: list[views.Template]
+
+
+class WebhookList(BaseModel):
+    """Webhooks, oldest first."""
+
+    data: list[webhook_shapes.Webhook]
+
+
+class DeliveryList(BaseModel):
+    """Deliveries; `next_cursor` is null at the end."""
+
+    data: list[webhook_shapes.Delivery]
+    has_more: bool
+    next_cursor: str | None
 
 
 def answers(schema: str, *failures: int, status: int = 200) -> dict[str, Any]:
@@ -160,6 +174,8 @@ def _schemas() -> dict[str, Any]:
         requests.Interruption,
         requests.Restoration,
         requests.NewTemplate,
+        webhook_shapes.NewWebhook,
+        webhook_shapes.Redelivery,
         requests.NewToken,
         Error,
         EventPage,
@@ -173,6 +189,10 @@ def _schemas() -> dict[str, Any]:
         views.Health,
         VersionList,
         TemplateList,
+        webhook_shapes.CreatedWebhook,
+        webhook_shapes.Redelivered,
+        WebhookList,
+        DeliveryList,
         files.FileList,
     ]
     _, took = models_json_schema([(cls, "validation") for cls in taken], ref_template=REFERENCE)
@@ -184,9 +204,9 @@ def _schemas() -> dict[str, Any]:
 
 
 def _created(session: dict[str, Any]) -> dict[str, Any]:
-    token = {"token": _schema("Token")["schema"]}
-    description = "A session; with `?token=` in the request, a token for it, too."
-    whole = {**session["properties"], **token}
+    asked = {"token": _schema("Token")["schema"], "webhook": _schema("CreatedWebhook")["schema"]}
+    description = "A session; and, when asked for, a token for it and its webhook, each with its secret."
+    whole = {**session["properties"], **asked}
     return {**session, "title": "CreatedSession", "description": description, "properties": whole}
 
 

@@ -11,6 +11,7 @@ from opensessions.archives import WORKSPACE_BYTES
 from opensessions.http.agent_config import AgentConfig
 from opensessions.http.fields import Fields, text_of
 from opensessions.http.views import SessionId, TemplateId
+from opensessions.http.webhook_shapes import NewWebhook
 from opensessions.passes import PREVIEW_SECONDS, SECONDS
 
 LONGEST_ID = 256
@@ -110,6 +111,9 @@ class NewSession(Fields):
         {}, max_length=16, description="Your own notes: at most 16 pairs.", examples=[{"plan": "pro"}]
     )
     limits: Limits = Field(Limits(), description="Bounds of this session.")
+    webhook: NewWebhook | None = Field(
+        None, description="Be told of this session alone; the answer holds the webhook's id and secret."
+    )
     origin: Origin | None = Field(
         None,
         alias="from",
@@ -125,6 +129,7 @@ class NewSession(Fields):
             config=self.agent_config.to_model(),
             metadata=self.metadata,
             limits=self.limits.to_model(),
+            hook=self.webhook and models.NewHook(url=self.webhook.url, events=tuple(self.webhook.events)),
             origin=self.origin and self.origin.to_model(),
         )
 

@@ -47,10 +47,13 @@ async def serve(settings: Settings, stop: asyncio.Event, wire: Callable[..., Sys
             listeners.open(system.public_app, public, front(system.gateway.previews))
             tune()
             print(announcement(settings, system.api_key, port), flush=True)
-            await _until(stop, _sweep(system), system.gateway.previews.watch(RECHECK_SECONDS))
+            previews = system.gateway.previews.watch(RECHECK_SECONDS)
+            await _until(stop, _sweep(system), previews, system.courier.watch())
+            system.courier.close()
             await system.timers.aclose()  # who is launched while the runtime closes would seem to have failed
             await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
         finally:
+            system.courier.close()
             await asyncio.to_thread(system.runtime.close)
             await listeners.close()
             system.store.close()

@@ -21,7 +21,7 @@ class Settings:
     """`port` 0 lets the system choose. `model_url` is any server that speaks the Anthropic Messages API;
     without it and `anthropic_api_key` the demo model plays. `models` None means any model, `egress_allow`
     None any public host. `model_prices` are added to the known ones, `day_cost_usd` is what all sessions
-    together may spend on models in a day.
+    together may spend on models in a day. `webhooks_loopback` lets webhooks lead to this machine.
     """
 
     port: int
@@ -34,6 +34,7 @@ class Settings:
     egress_allow: tuple[str, ...] | None
     model_prices: dict[str, Price]
     day_cost_usd: float | None
+    webhooks_loopback: bool
 
     @property
     def demo(self) -> bool:
@@ -54,6 +55,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         egress_allow=_names(environment.get("OPENSESSIONS_EGRESS_ALLOW")),
         model_prices=_prices(environment.get("OPENSESSIONS_MODEL_PRICES")),
         day_cost_usd=_dollars(environment, "OPENSESSIONS_DAY_COST_USD"),
+        webhooks_loopback=_switch(environment, "OPENSESSIONS_WEBHOOKS_LOOPBACK"),
     )
 
 
@@ -109,6 +111,12 @@ def _dollars(environment: Mapping[str, str], name: str) -> float | None:
         return prices.dollars(value) if value else None
     except ValueError as error:
         raise SettingsError(f"{name} {error}") from None
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    if (value := environment.get(name) or "0") not in ("0", "1"):
+        raise SettingsError(f"{name} is {value!r}; it must be 1 or 0.")
+    return value == "1"
 
 
 def kept_secret(file: Path, make: Callable[[], str]) -> str:

@@ -19,11 +19,16 @@ from gateway.resolver import SystemResolver
 from opensessions import archives, events, handshake, tokens
 from opensessions.admission import Admission
 from opensessions.allowances import Allowances
+from opensessions.deliveries import Deliveries
+from opensessions.destinations import Destinations
+from opensessions.dispatch import Dispatch
 from opensessions.http import api, callback
 from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
+from opensessions.local.courier import Courier
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
+from opensessions.local.hooks import SqliteHooks
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.public import PublicApp
@@ -32,10 +37,12 @@ from opensessions.local.settings import Settings, kept_secret
 from opensessions.local.sqlite import SqliteStore
 from opensessions.local.timers import Timers
 from opensessions.metering import Metering
+from opensessions.posting import Poster
 from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
+from opensessions.webhooks import Webhooks
 
 ACCOUNT = "local"
 USES_SECONDS = 5.0
@@ -90,7 +97,7 @@ class System:
         self.sockets = sockets
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
         database = Database(settings.data_dir / "sessions.db")
-        self.store = SqliteStore(database)
+        self._wire_hooks(settings, database, clock)
         self.admission = Admission(self.store, SqlitePasses(database), clock=clock, wake=self.wake)
         self.ledger = SqliteLedger(database, clock)
         self.store.put_key(tokens.sha256(self.api_key), ACCOUNT)
@@ -101,6 +108,18 @@ class System:
         self.gateway = self._gateway(settings, sockets, callback_transport)
         self.public_app = PublicApp(api.create_app(self.service), self.gateway.streams_app, port)
 
+    def _wire_hooks(self, settings: Settings, database: Database, clock: Callable[[], datetime]) -> None:
+        """The store, and who tells webhooks what it stores."""
+        self.hooks = SqliteHooks(database, clock)
+        self.hooks.set_free()
+        self.courier = Courier(lambda errand: self.deliveries.run(errand), lambda: self.dispatch.sweep())
+        sending: dict[str, Any] = {"clock": clock, "send": self.courier.send}
+        self.dispatch = Dispatch(self.hooks, **sending)
+        self.store = SqliteStore(database, stored=self.dispatch.stored)
+        to = Destinations((settings.preview_domain,), loopback=settings.webhooks_loopback)
+        self.deliveries = Deliveries(self.store, self.hooks, Poster(to, clock), **sending)
+        self.webhooks = Webhooks(self.hooks, to, new_id=lambda: secrets.token_hex(16), **sending)
+
     def _wire_service(self, settings: Settings, blobs: FileBlobs, clock: Callable[[], datetime]) -> None:
         keeper, quota, later = Keeper(blobs, clock), Quota(), self.timers.put_off
         told: dict[str, Any] = {"clock": clock, "wake": self.wake}
@@ -110,7 +129,13 @@ class System:
         told["metering"] = self.metering
         named = {**told, "preview_url": self.preview_url, "admission": self.admission}
         self.supervisor = Supervisor(
-            self.store, self.runtime, keeper, deadlines=Deadlines(), later=later, **told
+            self.store,
+            self.runtime,
+            keeper,
+            deadlines=Deadlines(),
+            later=later,
+            dispatch=self.dispatch,
+            **told,
         )
         self.testimony = Testimony(self.store, blobs, later=later, max_live=quota.live, **named)
         self.service = Service(
@@ -119,6 +144,7 @@ class System:
             keeper,
             new_id=lambda: secrets.token_hex(16),
             quota=quota,
+            webhooks=self.webhooks,
             **named,
         )
 

@@ -26,6 +26,7 @@ from mangum import Mangum
 from moto.server import ThreadedMotoServer
 
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.table import create_table
@@ -166,6 +167,7 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     objects = account.client("s3", endpoint_url=endpoint, config=Config(signature_version="s3v4"))
     objects.create_bucket(Bucket=name)
     beside: dict[str, Any] = {"blobs": S3Blobs(objects, name), "passes": DynamoPasses(name, client)}
+    beside["hooks"] = DynamoHooks(name, client)
     here = World(DynamoStore(name, client), folder, **beside)
     here.clock.now = datetime.now(UTC)
     lambdas = Lambdas(callback.create_app(here.testimony))
