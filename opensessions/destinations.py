@@ -44,11 +44,17 @@ class Destinations:
     own_names: tuple[str, ...] = ()
     loopback: bool = False
 
-    def parse(self, url: str) -> Destination:
-        """Raises InvalidRequest that says what is wrong with the URL."""
+    def parse(self, url: str, field: str = "url") -> Destination:
+        """Raises InvalidRequest that says what is wrong with the URL, which is in `field`."""
+        try:
+            return self._parsed(url)
+        except ValueError as error:
+            raise InvalidRequest(f"{field} {error}", field) from None
+
+    def _parsed(self, url: str) -> Destination:
         found = _URL.fullmatch(url) if len(url) <= LONGEST_URL and "#" not in url else None
         if not found:
-            raise _wrong("must be an https address: at most 2,048 ASCII characters, no user, no fragment")
+            raise ValueError("must be an https address: at most 2,048 ASCII characters, no user, no fragment")
         secure = found["scheme"] == "https"
         port = int(found["port"] or (443 if secure else 80))
         host, path = found["host"].lower(), found["path"] or "/"
@@ -56,18 +62,18 @@ class Destinations:
         if self.loopback and host in _LOOPBACK and 0 < port < 2**16:
             return Destination(secure, host, port, path, local=True)
         if not secure:
-            raise _wrong("must begin with https://")
+            raise ValueError("must begin with https://")
         if port != 443:
-            raise _wrong("must be on port 443")
+            raise ValueError("must be on port 443")
         return Destination(secure, self._named(host), port, path)
 
     def _named(self, text: str) -> str:
         try:
             host = host_name(text)
         except BadHost as bad:
-            raise _wrong(f"leads to {text}: {bad}") from None
+            raise ValueError(f"leads to {text}: {bad}") from None
         if at_or_below(host, self.own_names):
-            raise _wrong(f"leads to {host}, which is a name of this server's own")
+            raise ValueError(f"leads to {host}, which is a name of this server's own")
         return host
 
     def addresses(
@@ -87,7 +93,3 @@ class Destinations:
         if not all(map(strict, found)):
             raise Unreachable("Its name leads to an address that is not public.")
         return found
-
-
-def _wrong(what: str) -> InvalidRequest:
-    return InvalidRequest(f"url {what}", "url")

@@ -8,7 +8,7 @@ from datetime import datetime
 from opensessions.destinations import Destinations
 from opensessions.errors import Conflict, NotFound
 from opensessions.hooks import Errand, Hook, Hooks, Letter, Send
-from opensessions.models import Subscription
+from opensessions.models import NewHook, Session
 
 MOST = 10
 """Webhooks of an account, without those of single sessions."""
@@ -42,19 +42,27 @@ class Webhooks:
         self._hooks.put(hook)
         return hook
 
-    def create_for(self, account: str, session_id: str, url: str, events: Sequence[str]) -> Hook:
-        """A webhook for one session alone, which goes with it. Raises InvalidRequest."""
-        hook = self._new(account, url, events).model_copy(update={"session_id": session_id})
-        self._hooks.put(hook)
-        return hook
+    def subscribed(self, session: Session, wanted: NewHook | None) -> tuple[Session, Hook | None]:
+        """A new session with its account's webhooks, and with one of its own if it is wanted; that is kept
+        already. Raises InvalidRequest.
+        """
+        hooks = tuple(self._hooks.subscriptions(session.account))
+        if wanted is None:
+            return session.model_copy(update={"hooks": hooks}), None
+        own = self._new(session.account, wanted.url, wanted.events, "webhook.url")
+        own = own.model_copy(update={"session_id": session.id})
+        self._hooks.put(own)
+        return session.model_copy(update={"hooks": (*hooks, own.subscription)}), own
 
-    def drop(self, hook: Hook) -> None:
-        """Take back one whose session did not come to be."""
-        self._hooks.drop(hook.id)
+    def drop(self, own: Hook | None) -> None:
+        """Take back the webhook of a session that did not come to be."""
+        if own:
+            self._hooks.drop(own.id)
 
-    def subscribed(self, account: str) -> tuple[Subscription, ...]:
-        """What a new session's webhooks are told of, but for its own."""
-        return tuple(self._hooks.subscriptions(account))
+    def of_session(self, session: Session) -> Hook | None:
+        """A session's own webhook."""
+        last = self._hooks.get(session.hooks[-1].hook_id) if session.hooks else None
+        return last if last and last.session_id == session.id else None
 
     def list(self, account: str) -> Sequence[Hook]:
         """The account's webhooks, oldest first, without those of single sessions."""
@@ -95,8 +103,8 @@ class Webhooks:
             self._send(Errand(hook.id, letter.session_id, letter.seq), 0)
         return len(wanted)
 
-    def _new(self, account: str, url: str, events: Sequence[str]) -> Hook:
-        self._destinations.parse(url)
+    def _new(self, account: str, url: str, events: Sequence[str], field: str = "url") -> Hook:
+        self._destinations.parse(url, field)
         return Hook(
             id=f"whk_{self._new_id()}",
             account=account,

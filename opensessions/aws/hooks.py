@@ -1,5 +1,5 @@
-"""Webhooks in the table (see `table` for the items). A cursor is in its session's partition, so that its purge
-takes it along; while its next try has a date it is in the index of what is due.
+"""Webhooks in the table (see `table` for the items). A cursor is in its session's partition, so that it goes
+with the session; while its next try has a date it is in the index of what is due.
 """
 
 from collections.abc import Callable, Iterator, Sequence
