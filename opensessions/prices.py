@@ -155,11 +155,18 @@ class Prices:
         return sum(each, Amounts()).model_copy(update={"calls": 1})
 
     def priced(self, model: str, usage: Mapping[str, Any]) -> Amounts:
-        """What a call used and cost, by the `usage` of the Messages API's answer to it."""
+        """What a call used and cost, by the `usage` of the Messages API's answer to it: the attempt that
+        answered, and those beside it that are billed too, at the prices of the models that made them.
+        """
+        each = [self._attempt(model, usage)]
+        each += (self._attempt(_text(beside.get("model")) or model, beside) for beside in _beside(usage))
+        used = sum(each, Amounts())
+        return used.model_copy(update={"calls": 1, "unpriced": min(1, used.unpriced)})
+
+    def _attempt(self, model: str, usage: Mapping[str, Any]) -> Amounts:
         fresh, read, written, output = (_count(usage.get(name)) for name in _CLASSES)
         for_an_hour = min(written, _written_for_an_hour(usage))
         used = Amounts(
-            calls=1,
             input_tokens=fresh,
             output_tokens=output,
             cache_read_tokens=read,
@@ -184,6 +191,26 @@ def _cost(each: Price, used: Amounts) -> int:
     prompt = each.input * used.input_tokens + each.cache_read * used.cache_read_tokens
     kept = each.cache_write * used.cache_write_tokens + each.cache_write_1h * used.cache_write_1h_tokens
     return prompt + kept + each.output * used.output_tokens
+
+
+def _beside(usage: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What `usage` itself leaves out: a model that wrote and then declined, and what was sampled to shorten
+    the prompt.
+    """
+    listed = usage.get("iterations")
+    each = [attempt for attempt in listed if isinstance(attempt, Mapping)] if isinstance(listed, list) else []
+    fell = any(attempt.get("type") == "fallback_message" for attempt in each)
+    return [attempt for attempt in each if _billed_beside(attempt, fell)]
+
+
+def _billed_beside(attempt: Mapping[str, Any], fell: bool) -> bool:
+    if attempt.get("type") == "message":
+        return fell and _count(attempt.get("output_tokens")) > 0
+    return attempt.get("type") != "fallback_message"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _written_for_an_hour(usage: Mapping[str, Any]) -> int:
