@@ -61,8 +61,7 @@ class Functions(Construct):
 
     def _let_store(self, table: Table, bucket: Bucket) -> None:
         for function in (self.api, self.callback, self.task_state, self.sweep):
-            table.grant(function, *READ, *WRITE)
-        table.grant(self.api, "dynamodb:BatchGetItem")
+            table.grant(function, *READ, "dynamodb:BatchGetItem", *WRITE)
         for lister in (self.api, self.sweep):
             table.grant_listing(lister)
         for keeper in (self.api, self.callback):

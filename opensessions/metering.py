@@ -15,6 +15,7 @@ from opensessions.models import Session, Status
 from opensessions.notices import LimitReached
 from opensessions.ports import Later, SessionStore
 from opensessions.prices import Prices
+from opensessions.usage import Usage
 
 LOST_AFTER = timedelta(minutes=15)
 """A call that was not settled after so long is given up."""
@@ -38,6 +39,7 @@ class Metering:
     ) -> None:
         self._store, self._ledger, self.allowances, self.prices = store, ledger, allowances, prices
         self._clock, self._wake, self._later = clock, wake, later
+        self.usage = Usage(ledger, clock)
 
     def reserve(
         self,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opensessions.errors import InvalidRequest
-from opensessions.http import docs, errors, history, session_tokens, templates, views, webhooks
+from opensessions.http import docs, errors, history, session_tokens, templates, usage, views, webhooks
 from opensessions.http.bodies import Body
 from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
@@ -56,7 +56,7 @@ def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
     app = Api(title="opensessions", openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for part in (history, session_tokens, templates, webhooks):
+    for part in (history, session_tokens, templates, usage, webhooks):
         app.include_router(part.router)
     app.include_router(router)
     errors.install(app)

@@ -94,6 +94,21 @@ _ISSUED = {
     "events_url": f"https://api.example.com/v1/sessions/session_{_ID}/events?token={_TOKEN}",
 }
 
+_USED = {
+    "calls": 12,
+    "input_tokens": 4_210,
+    "output_tokens": 9_800,
+    "cache_read_tokens": 310_000,
+    "cache_write_tokens": 41_000,
+    "cache_write_1h_tokens": 0,
+    "cost_usd": 0.40638,
+    "unpriced_calls": 0,
+    "estimated_calls": 0,
+    "sandbox_seconds": 1_310.5,
+    "egress_bytes": 12_400_000,
+    "stored_byte_hours": 480_000_000,
+}
+
 _WEBHOOK = {
     "id": f"whk_{_ID}",
     "url": "https://example.com/hooks/opensessions",
@@ -116,6 +131,12 @@ _DELIVERY = {
 }
 
 ANSWERS: dict[str, Any] = {
+    "Report": {
+        "from": "2026-11-24",
+        "to": "2026-11-24",
+        "data": [{"day": "2026-11-24", **_USED}],
+        "total": _USED,
+    },
     "Session": _SESSION,
     "CreatedSession": _SESSION,
     "NewlyIssued": _ISSUED,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from opensessions.http import examples, files, requests, stored_events, views, webhook_shapes
+from opensessions.http import examples, files, reports, requests, stored_events, views, webhook_shapes
 from opensessions.http.errors import TYPES
 from opensessions.http.event_stream import OPERATION as STREAM
 
@@ -187,6 +187,7 @@ def _schemas() -> dict[str, Any]:
         views.Purged,
         views.NewlyIssued,
         views.Health,
+        reports.Report,
         VersionList,
         TemplateList,
         webhook_shapes.CreatedWebhook,

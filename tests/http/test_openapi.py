@@ -70,6 +70,7 @@ def test_it_lists_every_call(document: Any) -> None:
         "POST /v1/templates",
         "GET /v1/templates/{template_id}",
         "DELETE /v1/templates/{template_id}",
+        "GET /v1/usage",
         "GET /healthz",
     }
 

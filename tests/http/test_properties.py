@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from opensessions.http import api, files, history, templates
+from opensessions.http import api, files, history, templates, usage
 from opensessions.http.api import create_app
 from opensessions.http.openapi import document
 from tests.fakes import World, open_account
@@ -27,7 +27,7 @@ CHECKS = [
 OF_THE_GATEWAY = ("/v1/sessions/{session_id}/events", *files.OPERATIONS)
 CALLS = [
     (path, method)
-    for part in (api, history, templates)
+    for part in (api, history, templates, usage)
     for path, operations in document(part.router.routes)["paths"].items()
     for method in operations
     if path not in (*OF_THE_GATEWAY, "/healthz")

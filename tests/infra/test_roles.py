@@ -15,6 +15,7 @@ TASKS = "ecs:<Region>:<AccountId>:task/<Cluster>/*"
 DEFINITION = "ecs:<Region>:<AccountId>:task-definition/opensessionsSandboxTask57DF64AB:*"
 
 READ = {"dynamodb:GetItem on <Table>", "dynamodb:Query on <Table>"}
+READ_MANY = READ | {"dynamodb:BatchGetItem on <Table>"}
 WRITE = {f"dynamodb:{action} on <Table>" for action in ("PutItem", "UpdateItem", "DeleteItem")}
 PURGE = {"dynamodb:BatchWriteItem on <Table>"}
 LIST = {f"dynamodb:Query on <Table>/index/{index}" for index in ("by_account", "by_user", "due")}
@@ -55,12 +56,12 @@ def objects(*actions: str, beneath: tuple[str, ...] = ("sessions", "templates"))
 KEEP = LIST_OBJECTS | objects("GetObject", "PutObject", "DeleteObject", "DeleteObjectVersion")
 
 EXPECTED = {
-    "Functionsapirole": READ | WRITE | LIST | PURGE | TRACE | STOP | LAUNCH | SEND | KEEP
-    | log("Functionsapilogs") | {"dynamodb:BatchGetItem on <Table>"},
-    "Functionscallbackrole": READ | WRITE | SEND | KEEP | log("Functionscallbacklogs"),
-    "Functionstaskstaterole": READ | WRITE | TRACE | STOP | LAUNCH | SEND | CONSUME
+    "Functionsapirole": READ_MANY | WRITE | LIST | PURGE | TRACE | STOP | LAUNCH | SEND | KEEP
+    | log("Functionsapilogs"),
+    "Functionscallbackrole": READ_MANY | WRITE | SEND | KEEP | log("Functionscallbacklogs"),
+    "Functionstaskstaterole": READ_MANY | WRITE | TRACE | STOP | LAUNCH | SEND | CONSUME
     | log("Functionstaskstatelogs"),
-    "Functionssweeprole": READ | WRITE | LIST | PURGE | STOP | SEND | LIST_OBJECTS
+    "Functionssweeprole": READ_MANY | WRITE | LIST | PURGE | STOP | SEND | LIST_OBJECTS
     | objects("DeleteObject", "DeleteObjectVersion", beneath=("sessions",))
     | log("Functionssweeplogs") | {f"ecs:DescribeTasks on {TASKS} {IN_CLUSTER}"},
     "GatewayTaskTaskRole": READ | objects("GetObject", "PutObject")
