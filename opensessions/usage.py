@@ -10,6 +10,8 @@ from opensessions.ledger import Amounts, Ledger
 
 USUAL_DAYS = 30
 MOST_DAYS = 366
+MOST_LINES = 10_000
+"""What one answer of a function holds, with room to spare."""
 
 Grouping = Literal["day", "user", "user_day"]
 
@@ -45,7 +47,8 @@ class Usage:
         """What all users of an account used, or one. Without days: the last `USUAL_DAYS`, today included.
 
         By `day` there is a line for each, also where nothing was used; else only where something was, in the
-        order of days and users. Raises InvalidRequest for days in the wrong order, and for too many.
+        order of days and users. Raises InvalidRequest for days in the wrong order, and for too many of them
+        or of lines.
         """
         begin, end = (day.isoformat() for day in self._days(first, last))
         if by == "day":
@@ -53,7 +56,15 @@ class Usage:
         else:
             found = self._ledger.days(account, begin, end, user_id)
             lines = [Line(used, meter.period, meter.user_id) for meter, used in found]
-        return Report(begin, end, _by_user(lines) if by == "user" else lines, _sum(lines))
+        total = _sum(lines)
+        if by == "user":
+            lines = _by_user(lines)
+        if len(lines) > MOST_LINES:
+            reason = (
+                f"from {begin} to {end} there are {len(lines):,} lines; ask for fewer days, or by user_id"
+            )
+            raise InvalidRequest(reason, "from")
+        return Report(begin, end, lines, total)
 
     def _days(self, first: date | None, last: date | None) -> tuple[date, date]:
         end = last or self._clock().astimezone(UTC).date()

@@ -162,6 +162,15 @@ def test_a_leap_year_in_one_answer(client: TestClient) -> None:
     assert len(read(client, **{"from": "2028-01-01", "to": "2028-12-31"})["data"]) == 366
 
 
+def test_more_lines_than_an_answer_holds(here: World, client: TestClient) -> None:
+    users = [Meter("acme", user_id=f"user-{number}", period="2026-11-01") for number in range(10_001)]
+    here.ledger.record("s1", "all", users, ONE)
+    answer = client.get(USAGE, params={**NOVEMBER, "group_by": "user"})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "from")
+    assert "there are 10,001 lines; ask for fewer days" in answer.json()["error"]["message"]
+    assert read(client, **NOVEMBER, group_by="user", user_id="user-7")["total"] == SHOWN
+
+
 # ---- CSV ----
 
 
