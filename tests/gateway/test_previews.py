@@ -105,9 +105,13 @@ class Stage:
         return int(server.sockets[0].getsockname()[1])
 
     async def get(self, host: str, path: str = "/", **headers: str) -> Answer:
+        return await self.ask("GET", host, path, **headers)
+
+    async def ask(self, method: str, host: str, path: str = "/", **headers: str) -> Answer:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n".encode())
+        line = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n"
+        writer.write(f"{line}{fields}Connection: close\r\n\r\n".encode())
         async with asyncio.timeout(10):
             head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
