@@ -20,6 +20,7 @@ from gateway.model_stream import NOTHING, Used
 log = logging.getLogger(__name__)
 
 CALLBACK_PATH = "/callback/v1/calls"
+LONGEST_NAME = 256
 BYTES_PER_TOKEN = 3
 """No token of a JSON text in ASCII is shorter, on the whole."""
 
@@ -34,11 +35,14 @@ _REFUSED = "This call was refused."
 
 @dataclass(slots=True)
 class Bill:
-    """A call under way. Whoever makes it sets `model` and `used` to what is known of it, as it goes on."""
+    """A call under way, of the model `asked`. Whoever makes it sets `model`, the one that answers, and `used`
+    to what is known of it, as it goes on.
+    """
 
     id: str
     session_id: str
-    model: str
+    asked: str
+    model: str = ""
     used: Used = NOTHING
 
 
@@ -114,7 +118,8 @@ class Calls:
                 return
             body = {
                 "session_id": bill.session_id,
-                "model": bill.model,
+                "model": (bill.model or bill.asked)[:LONGEST_NAME],
+                "asked": bill.asked[:LONGEST_NAME],
                 "usage": bill.used.usage,
                 "estimated": bill.used.estimated,
             }

@@ -196,7 +196,7 @@ class ModelProxy:
             log.warning("model server %s broke off: %s", self._upstream.url, type(error).__name__)
             return
         finally:
-            bill.model, bill.used = reader.model or bill.model, reader.used
+            bill.model, bill.used = reader.model or "", reader.used
         await send({"type": "http.response.body", "body": b""})
 
 

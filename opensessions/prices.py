@@ -147,6 +147,10 @@ class Prices:
         name = _BUILD.sub("", _WAY.sub("", model))
         return self._table.get(model) or self._table.get(name)
 
+    def known(self, *models: str) -> str:
+        """The first of them that has a price, or else the first."""
+        return next((model for model in models if self.of(model)), models[0])
+
     def worst(self, model: str, input_tokens: int, max_tokens: int, fallbacks: Sequence[str] = ()) -> Amounts:
         """What a call can use at most: all of its prompt written to the cache for an hour, and that again for
         each of `fallbacks`, the models that answer in the place of one that declines.

@@ -37,10 +37,13 @@ class Intent(Fields):
 
 
 class Settlement(Fields):
-    """What a call used, as the Messages API told it: `{}` nothing, null or absent: nobody knows."""
+    """What a call used, as the Messages API told it: `{}` nothing, null or absent: nobody knows. `model` is
+    the one that answered; where its name has no price, the price of the one that was `asked` holds.
+    """
 
     session_id: SessionId
     model: ModelName
+    asked: ModelName | None = None
     usage: dict[str, Any] | None = None
     estimated: bool = False
 
@@ -87,7 +90,8 @@ def reserve_call(metering: Ask, token: Annotated[str, Depends(_model_token)], ra
 def settle_call(metering: Ask, call_id: Annotated[str, Depends(_call_id)], raw: Body) -> Response:
     """What a call used. Sent again, or for a call that is not known, it changes nothing."""
     said = Settlement.read(parse(raw))
-    metering.settle(said.session_id, call_id, said.model, said.usage, said.estimated)
+    model = metering.prices.known(said.model, said.asked or said.model)
+    metering.settle(said.session_id, call_id, model, said.usage, said.estimated)
     return Response(status_code=204)
 
 

@@ -113,6 +113,16 @@ def test_usage_is_read_with_care(
     assert (used.tokens, used.lost) == (tokens, lost)
 
 
+def test_an_answer_under_an_unknown_name_costs_what_the_asked_model_does(
+    here: World, gateway: TestClient
+) -> None:
+    session = here.create()
+    gateway.post(CALLS, json=INTENT, headers=bearer(here, session))
+    said = settlement(session, model="the-same-by-another-name", asked="claude-test")
+    assert gateway.post(f"{CALLS}/{ONE}/settlement", json=said).status_code == 204
+    assert here.metering.used(session).cost_usd == (900 + 10 * 10 + 40 / 10) / 1e6
+
+
 def test_a_settlement_of_what_is_not_known_changes_nothing(
     here: World, gateway: TestClient, dump: Dump
 ) -> None:
