@@ -70,6 +70,12 @@ def test_it_lists_every_call(document: Any) -> None:
         "POST /v1/templates",
         "GET /v1/templates/{template_id}",
         "DELETE /v1/templates/{template_id}",
+        "GET /v1/webhooks",
+        "POST /v1/webhooks",
+        "GET /v1/webhooks/{webhook_id}",
+        "DELETE /v1/webhooks/{webhook_id}",
+        "GET /v1/webhooks/{webhook_id}/deliveries",
+        "POST /v1/webhooks/{webhook_id}/redeliver",
         "GET /v1/usage",
         "GET /healthz",
     }
