@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.heads import HEAD_LIMIT, BadHead, Request
 from gateway.dataplane.intake import Intake
-from gateway.dataplane.replies import Reason, Reply, text
+from gateway.dataplane.replies import Reason, Reply, text, unread
 from gateway.dataplane.routes import IDLE_SECONDS, UNREPEATABLE_IDLE_SECONDS, ConnectRefused, Route
 from gateway.dataplane.rules import to_app
 from gateway.dataplane.side import HIGH_WATER, Side
@@ -299,7 +299,7 @@ class Client(Side):
         if began:
             self.cut()
         else:
-            self.write(text(bad.status, f"Refused: {bad.why}.").encode(keep=False))
+            self.write(unread(bad.status, bad.why).encode(keep=False))
             self._keep = False
             self._end()
 

@@ -60,6 +60,14 @@ def text(status: int, message: str, *headers: tuple[str, str]) -> Reply:
     return Reply(status, f"{message}\n".encode(), own + headers)
 
 
+def unread(status: int, why: str) -> Reply:
+    """The answer to a head that was not taken. One that is too long may be so because another page of the
+    domain set more cookies than any request can carry: they are cleared, so that the next one gets through.
+    """
+    cure = (("Clear-Site-Data", '"cookies"'),) if status == 431 else ()
+    return text(status, f"Refused: {why}.", *cure)
+
+
 _STATUS = {
     Reason.NOTHING_LISTENS: 502,
     Reason.NOT_THIS_SANDBOX: 403,

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import httpx2
 
+from opensessions import tokens
+from opensessions.local.database import Database
+from opensessions.local.sqlite import SqliteStore
 from tests.e2e.target import DOCUMENTED, Target, until
 
 __all__ = ["DOCUMENTED", "KEY", "REPO", "Server", "until"]
@@ -64,6 +67,12 @@ class Server(Target):
 
     def preview_url(self, sandbox: str, port: int = 3000) -> str:
         return f"http://{sandbox}-p{port}.preview.localhost:{self.port}"
+
+    def key_of(self, account: str) -> str:
+        key, database = tokens.api_key(), Database(self.data / "data" / "sessions.db")
+        SqliteStore(database).put_key(tokens.sha256(key), account)
+        database.close()
+        return key
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         self.http.close()

@@ -47,6 +47,10 @@ class Target(ABC):
     def log(self) -> str:
         """All that the service wrote to its log."""
 
+    @abstractmethod
+    def key_of(self, account: str) -> str:
+        """A new key of an account."""
+
     def create(self, prompt: str = "", **more: Any) -> dict[str, Any]:
         body = {**DOCUMENTED, **({"prompt": prompt, "agent_config": {}} if prompt else {}), **more}
         answer = self.http.post("/v1/sessions", json=body)

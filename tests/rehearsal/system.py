@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx2
 
+from opensessions import tokens
+from opensessions.aws.dynamodb import DynamoStore
 from tests.e2e.target import Target, until
 from tests.rehearsal.deployment import Stack
 from tests.rehearsal.front import Front, streamed
@@ -24,6 +26,11 @@ class System(Target):
 
     def log(self) -> str:
         return self.emulator.log.read_text(errors="replace")
+
+    def key_of(self, account: str) -> str:
+        key, client = tokens.api_key(), self.emulator.client("dynamodb")
+        DynamoStore(self.outputs["TableName"], client).put_key(tokens.sha256(key), account)
+        return key
 
     def sweep(self) -> None:
         """What the schedule does every minute."""

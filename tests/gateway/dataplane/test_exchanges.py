@@ -219,6 +219,7 @@ def test_O15_a_head_that_is_too_big_is_431(stage: Stage) -> None:
     visitor.send(request(b"GET / HTTP/1.1", b"Cookie: " + b"a" * 300_000))
     status, fields, _ = visitor.answer()
     assert (status, fields[b"connection"]) == (431, b"close")
+    assert fields[b"clear-site-data"] == b'"cookies"'
     assert stage.no_connection()
 
 
