@@ -1,18 +1,19 @@
 """How a session is stopped when a budget is used up: its turn is interrupted, then it goes to sleep, and all
-that is kept of it stays.
+that is kept of it stays. How one turn of it is, when that takes too long.
 """
 
+import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
 from opensessions import lifecycle
 from opensessions.draft import Draft
 from opensessions.events import Hibernate, Interrupt, TurnStarted
+from opensessions.lifecycle import HALT
 from opensessions.models import Session, Status
-from opensessions.notices import AnyEvent
+from opensessions.notices import AnyEvent, LimitReached
 
-PATIENCE = timedelta(seconds=45)
-"""After so long a sandbox that should be asleep is stopped."""
+_TURN = "turn_seconds"
 
 
 def begin(draft: Draft, now: datetime) -> None:
@@ -22,7 +23,7 @@ def begin(draft: Draft, now: datetime) -> None:
         return
     if session.head.status is Status.RUNNING:
         draft.send(Interrupt())
-    due_at = min(session.due_at or now + PATIENCE, now + PATIENCE)
+    due_at = min(session.due_at or now + HALT, now + HALT)
     draft.session = draft.session.model_copy(update={"halting_at": now, "due_at": due_at})
     _sleep(draft)
 
@@ -38,9 +39,32 @@ def go_on(draft: Draft, said: Sequence[AnyEvent]) -> None:
     _sleep(draft)
 
 
+def interrupt(draft: Draft, now: datetime) -> None:
+    """Stop a turn that has taken too long; its session goes on."""
+    allowed = draft.session.limits.turn_seconds or 0
+    message = f"The turn took longer than the {allowed} s that it may; it is interrupted."
+    draft.say(LimitReached(limit="turn_seconds", allowed=allowed, message=message), "warning")
+    draft.send(Interrupt())
+    told = {**draft.session.told, _TURN: math.ceil(now.timestamp())}
+    draft.session = draft.session.model_copy(update={"told": told})
+
+
+def interrupted_at(session: Session) -> datetime | None:
+    """When the running turn was interrupted because it has taken too long."""
+    told, begun = session.told.get(_TURN), session.head.turn_at
+    return datetime.fromtimestamp(told, UTC) if told and begun and told >= begun.timestamp() else None
+
+
 def late(session: Session, now: datetime) -> bool:
-    """Whether a session should be asleep by now, and is not."""
-    return session.live and session.halting_at is not None and now - session.halting_at >= PATIENCE
+    """Whether a session should have stopped working by now, and has not."""
+    since = session.halting_at or interrupted_at(session)
+    return session.live and since is not None and now - since >= HALT
+
+
+def too_late(session: Session) -> str:
+    """Why it is stopped then."""
+    why = "A budget is used up" if session.halting_at else "The turn took too long"
+    return f"{why}, and {HALT.seconds} s later the sandbox was still at work, so it was stopped."
 
 
 def _sleep(draft: Draft) -> None:

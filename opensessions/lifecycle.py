@@ -26,6 +26,9 @@ _NEXT = {
 }
 _ARTIFACTS = 100
 
+HALT = timedelta(seconds=45)
+"""After so long a sandbox that was told to stop working is stopped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -57,6 +60,7 @@ def launched(session: Session, hashes: dict[str, str], now: datetime) -> Session
         "agent_seq": 0,
         "heard_at": None,
         "active_at": now,
+        "turn_at": None,
         "updated_at": now,
     }
     return session.model_copy(
@@ -66,6 +70,8 @@ def launched(session: Session, hashes: dict[str, str], now: datetime) -> Session
             "tokens": hashes,
             "address": None,
             "hibernating": None,
+            "halting_at": None,
+            "ran_until": None,
             "head": session.head.model_copy(update=fresh),
         }
     )
@@ -83,7 +89,7 @@ def heard(session: Session, said: Sequence[AnyEvent], now: datetime) -> Session:
     head = session.head.model_copy(
         update={"heard_at": now, "updated_at": now, "sandbox_status": SandboxStatus.RUNNING}
     )
-    session = session.model_copy(update={"head": head})
+    session = turn_begun(session.model_copy(update={"head": head}), now)
     for event in said:
         if isinstance(event, TurnComplete):
             session = _turn_over(session, event, now)
@@ -96,10 +102,27 @@ def heard(session: Session, said: Sequence[AnyEvent], now: datetime) -> Session:
     return session
 
 
+def turn_begun(session: Session, now: datetime) -> Session:
+    """The session whose running turn, if its clock does not run yet, began now: its sandbox is there."""
+    there = session.head.sandbox_status is SandboxStatus.RUNNING and session.head.status is Status.RUNNING
+    if not there or session.head.turn_at is not None:
+        return session
+    head = session.head.model_copy(update={"turn_at": now})
+    session = session.model_copy(update={"head": head})
+    end = _turn_end(session)
+    return session if end is None else session.model_copy(update={"due_at": min(session.due_at or end, end)})
+
+
+def closes_turn(session: Session, seq: int) -> bool:
+    """Whether the answer to inbox item `seq` ends a turn that was not over before."""
+    return session.head.answered_seq < min(seq, session.head.inbox_seq)
+
+
 def _turn_over(session: Session, turn: TurnComplete, now: datetime) -> Session:
     merged = {item.path: item for item in (*session.artifacts, *turn.artifacts)}
     session = session.model_copy(
         update={
+            "turns": session.turns + closes_turn(session, turn.inbox_seq),
             "framework": turn.framework or session.framework,
             "artifacts": tuple(merged.values())[-_ARTIFACTS:],
         }
@@ -110,11 +133,14 @@ def _turn_over(session: Session, turn: TurnComplete, now: datetime) -> Session:
 def _answered(session: Session, seq: int, over: Status, now: datetime) -> Session:
     """The session after the turn that inbox item `seq` asked for."""
     known = min(seq, session.head.inbox_seq)
-    answered = {"answered_seq": max(session.head.answered_seq, known), "active_at": now}
+    answered: dict[str, object] = {"answered_seq": max(session.head.answered_seq, known), "active_at": now}
+    if closes_turn(session, seq):
+        answered["turn_at"] = None
     head = session.head.model_copy(update=answered)
     session = session.model_copy(update={"losses": 0, "head": head})
     last = seq >= session.head.asked_seq
-    return move(session, over) if last and session.head.status is Status.RUNNING else session
+    over_now = move(session, over) if last and session.head.status is Status.RUNNING else session
+    return turn_begun(over_now, now)
 
 
 def final_text(event: AnyEvent) -> str | None:
@@ -126,20 +152,26 @@ def final_text(event: AnyEvent) -> str | None:
 
 def stopped(session: Session, status: Status, now: datetime, recheck_seconds: int = 60) -> Session:
     """The session without its sandbox: its tokens are dead; the sweep looks once more that nothing runs."""
-    session = move(session, status, SandboxStatus.STOPPED)
-    return _without_sandbox(session, now, recheck_seconds)
+    return _without_sandbox(session, move(session, status, SandboxStatus.STOPPED), now, recheck_seconds)
 
 
 def asleep(session: Session, now: datetime) -> Session:
     """The session without its sandbox, to be woken when somebody wants it."""
     status = Status.ERROR if session.head.status is Status.ERROR else Status.READY
-    return _without_sandbox(move(session, status, SandboxStatus.HIBERNATED), now, 60)
+    return _without_sandbox(session, move(session, status, SandboxStatus.HIBERNATED), now, 60)
 
 
-def _without_sandbox(session: Session, now: datetime, recheck_seconds: int) -> Session:
-    head = session.head.model_copy(update={"updated_at": now})
+def has_sandbox(session: Session) -> bool:
+    """Whether the present launch of a live session was begun: it was not only wanted, and there was room."""
+    return session.live and bool(session.tokens) and session.launch not in session.lacked
+
+
+def _without_sandbox(before: Session, after: Session, now: datetime, recheck_seconds: int) -> Session:
+    head = after.head.model_copy(update={"updated_at": now, "turn_at": None})
+    gone = {"head": head, "tokens": {}, "hibernating": None, "halting_at": None}
     due = now + timedelta(seconds=recheck_seconds)
-    return session.model_copy(update={"head": head, "tokens": {}, "hibernating": None, "due_at": due})
+    until = now if has_sandbox(before) else before.ran_until
+    return after.model_copy(update={**gone, "ran_until": until, "due_at": due})
 
 
 def idle(session: Session, deadlines: Deadlines, now: datetime) -> bool:
@@ -183,9 +215,31 @@ def missed(session: Session, deadlines: Deadlines, now: datetime) -> str | None:
     return None
 
 
+def expiry(session: Session) -> datetime | None:
+    """When a session ends for good, if it does not before. None: never, or it has."""
+    if session.limits.lifetime_seconds is None or session.head.status is Status.ENDED:
+        return None
+    return session.created_at + timedelta(seconds=session.limits.lifetime_seconds)
+
+
+def overtime(session: Session, now: datetime) -> bool:
+    """Whether the running turn has taken longer than it may."""
+    end = _turn_end(session)
+    return end is not None and now > end
+
+
+def _turn_end(session: Session) -> datetime | None:
+    allowed, begun = session.limits.turn_seconds, session.head.turn_at
+    runs = session.live and session.head.status is Status.RUNNING
+    return begun + timedelta(seconds=allowed) if runs and allowed is not None and begun else None
+
+
 def next_look(session: Session, deadlines: Deadlines) -> datetime:
     """When the nearest deadline of a live session passes."""
     end = session.launched_at + timedelta(seconds=deadlines.lifetime)
+    end = min(end, expiry(session) or end, _turn_end(session) or end)
+    if session.halting_at is not None:
+        end = min(end, session.halting_at + HALT)
     if may_sleep(session):
         end = min(end, _bedtime(session, deadlines))
     if may_sleep(session) and session.limits.idle_seconds is not None:

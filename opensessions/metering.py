@@ -9,9 +9,10 @@ from opensessions.allowances import Allowances
 from opensessions.bearers import bearer
 from opensessions.budgets import Standing
 from opensessions.draft import Draft, decided
-from opensessions.errors import OverBudget, RateLimited, Unauthorized
+from opensessions.errors import InvalidRequest, OverBudget, RateLimited, Unauthorized
 from opensessions.ledger import Allowance, Amounts, Bound, Call, Ledger, Meter
-from opensessions.models import Session, Status
+from opensessions.lifecycle import HALT
+from opensessions.models import Limits, NewSession, Session, Status
 from opensessions.notices import LimitReached
 from opensessions.ports import Later, SessionStore
 from opensessions.prices import Prices
@@ -19,6 +20,8 @@ from opensessions.usage import Usage
 
 LOST_AFTER = timedelta(minutes=15)
 """A call that was not settled after so long is given up."""
+LOST_AFTER_END = timedelta(minutes=1)
+"""The same, once its sandbox is gone."""
 
 
 class Metering:
@@ -84,14 +87,18 @@ class Metering:
         used = self.prices.priced(model, usage) if usage else Amounts()
         self._settled(session_id, call_id, used.model_copy(update={"lost": 1}) if estimated else used)
 
-    def give_up_lost(self, session: Session) -> None:
+    def give_up_lost(self, session: Session) -> bool:
         """Settle the calls of a session of whose end nobody will tell, as what they could use at most: those
-        of sandboxes that are gone, and those that began long ago.
+        that began long ago, or a minute ago if there is no sandbox any more. Whether none is left.
         """
-        before = self._clock() - LOST_AFTER if session.live else self._clock()
-        for call in self._ledger.open_calls(session.id, before):
-            if session.live or call.began_at <= self._clock() - timedelta(minutes=1):
-                self._settled(session.id, call.id, call.lost)
+        now = self._clock()
+        calls = self._ledger.open_calls(session.id, now + timedelta(seconds=1))
+        lost = [
+            call for call in calls if now - call.began_at >= (LOST_AFTER if session.live else LOST_AFTER_END)
+        ]
+        for call in lost:
+            self._settled(session.id, call.id, call.lost)
+        return len(lost) == len(calls)
 
     def egress(self, session_id: str, entry_id: str, count: int) -> int | None:
         """Record bytes that a session's sandboxes sent and received, once for an `entry_id`. How many more
@@ -122,6 +129,30 @@ class Metering:
         amounts = Amounts(sandbox_milliseconds=milliseconds)
         self._ledger.record(session.id, f"launch-{session.launch}", budgets.meters_of(session, end), amounts)
 
+    def admit(self, account: str, request: NewSession) -> None:
+        """Whether a session may be created. Raises OverBudget when an allowance is used up, InvalidRequest
+        when money is what bounds it and its model has no known price.
+        """
+        self._check_price(request.config.model, request.limits)
+        model = request.config.model
+        if self._unpriced(model) and self.allowances.of_money(account, request.user_id):
+            reason = f"The price of {model} is not known, and what this user may spend is bounded."
+            raise InvalidRequest(reason, "agent_config.model")
+        self.allowances.check(account, request.user_id)
+
+    def admit_message(self, session: Session) -> None:
+        """Whether a session may take a message. Raises OverBudget."""
+        turns = session.limits.turns
+        if turns is not None and session.asked >= turns:
+            reason = f"The {turns} turns of this session are used up: raise its limit to go on."
+            raise OverBudget(reason, "session.turns")
+        self.allowances.check(session.account, session.user_id, session)
+
+    def limited(self, session: Session, limits: Limits) -> Session:
+        """The session with other limits. Raises InvalidRequest for money if its model has no known price."""
+        self._check_price(session.model, limits)
+        return session.model_copy(update={"limits": limits})
+
     def used(self, session: Session) -> Amounts:
         """What a session has used in all."""
         return self._ledger.read(Meter(session.account, session.id))
@@ -137,6 +168,14 @@ class Metering:
     def purge(self, session_id: str) -> None:
         """Forget a session's own meters."""
         self._ledger.purge(session_id)
+
+    def _check_price(self, model: str | None, limits: Limits) -> None:
+        if limits.cost_usd is not None and self._unpriced(model):
+            reason = f"The price of {model} is not known, so a limit of money would not hold; limit tokens."
+            raise InvalidRequest(reason, "limits.cost_usd")
+
+    def _unpriced(self, model: str | None) -> bool:
+        return model is not None and self.prices.of(model) is None
 
     def _give_up(self, session_id: str, call_id: str) -> None:
         for call in self._ledger.open_calls(session_id, self._clock() + timedelta(seconds=1)):
@@ -192,7 +231,7 @@ class Metering:
 
         if saved := decided(decide):
             if saved.halting_at is not None:
-                self._later(saved.sandbox_id, saved.launch, int(halting.PATIENCE.total_seconds()))
+                self._later(saved.sandbox_id, saved.launch, HALT.seconds)
             self._wake(saved.id)
 
     def _tell_of_egress(self, session: Session, allowed: int) -> None:

@@ -111,7 +111,8 @@ class Archive(Model):
 
 class Version(Model):
     """The state after a turn: `parent` is the version that the turn began with (0: none). `files` are the
-    first few of the `changed` files, `commit` the state in the sandbox's history.
+    first few of the `changed` files, `commit` the state in the sandbox's history. `turn` is the number of the
+    turn; None where it was another session's.
     """
 
     number: int
@@ -122,7 +123,7 @@ class Version(Model):
     changed: int = 0
     commit: str
     claude_session_id: str | None = None
-    cost_usd: float | None = None
+    turn: int | None = None
     created_at: Timestamp
 
 
@@ -169,8 +170,9 @@ class Session(Model):
     lost since a turn was last over. `hibernating` is the inbox item that told the sandbox to make ready for
     sleep, as long as that holds. `revocations` counts how often all of its tokens were revoked.
 
-    `asked` counts the messages that were taken, `turns` the turns that are over. `told` maps what watchers
-    were told of a bound to the bound as it was then. `halting_at` is when the session was told to stop
+    `asked` counts the messages that were taken, `turns` the turns that are over; `answered` maps the newest
+    messages that were answered to the numbers of their turns. `told` maps what watchers were told of a bound
+    to the bound as it was then. `halting_at` is when the session was told to stop
     because a budget is used up. `ran_until` is when the sandbox of the present launch ended; None while it
     runs, and for a launch that never began.
     """
@@ -203,6 +205,7 @@ class Session(Model):
     hibernating: int | None = None
     asked: int = 0
     turns: int = 0
+    answered: dict[str, int] = {}
     told: dict[str, int] = {}
     halting_at: Timestamp | None = None
     ran_until: Timestamp | None = None

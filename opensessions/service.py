@@ -6,12 +6,12 @@ supervisor's sweep finishes what was left.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from opensessions import lifecycle, revival, titles, tokens
+from opensessions import budgets, lifecycle, revival, titles, tokens
 from opensessions.admission import Admission
 from opensessions.draft import Draft, decided
 from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, InvalidRequest, RateLimited
@@ -74,9 +74,9 @@ class Service(Reading):
         """Start a session; its sandbox is on the way when this returns.
 
         The same key with the same request returns the session that exists. Raises IdempotencyMismatch for
-        another request under the key, RateLimited over a quota, InvalidRequest for `allowed_hosts` or a
-        private preview that would not hold, NotFound and Conflict for an origin that is not there or not
-        ready; then nothing was created.
+        another request under the key, RateLimited over a quota, OverBudget when its user or its account may
+        spend no more, InvalidRequest for `allowed_hosts`, a private preview or a limit of money that would
+        not hold, NotFound and Conflict for an origin that is not there or not ready; then nothing is created.
         """
         if request.config.allowed_hosts is not None and not self._narrows_egress:
             reason = "This deployment's network is open, where allowed_hosts would not hold; leave it out."
@@ -87,6 +87,7 @@ class Service(Reading):
         claim = self._claim(account, idempotency_key, "create", request.model_dump_json())
         if (replayed := self._replayed(claim)) is not None:
             return replayed
+        self.metering.admit(account, request)
         self._count_create(account)
         sandbox_id = f"sb-{self._new_id()}"
         token = tokens.worker_token(sandbox_id)
@@ -115,7 +116,7 @@ class Service(Reading):
     ) -> Session:
         """Give the agent a follow-up: queued while a turn runs; a session in `error` runs again.
 
-        Raises NotFound, Conflict when the session has ended, IdempotencyMismatch and RateLimited.
+        Raises NotFound, Conflict when the session has ended, IdempotencyMismatch, RateLimited and OverBudget.
         """
         claim = self._claim(account, idempotency_key, "send", json.dumps([session_id, user_id, text]))
         claim = claim and replace(claim, session_id=session_id)
@@ -124,6 +125,7 @@ class Service(Reading):
             before = self._open(account, session_id, user_id)
             if (replayed := self._replayed(claim)) is not None:
                 return replayed, None
+            self.metering.admit_message(before)
             draft, token = self._awake(before, "message")
             queued = before.live and before.head.status is Status.RUNNING
             self._ask(draft, text, queued=queued, launching=token is not None)
@@ -216,6 +218,21 @@ class Service(Reading):
         self._wake(session_id)
         return session
 
+    def limit(
+        self, account: str, session_id: str, changes: Mapping[str, Any], user_id: str | None = None
+    ) -> Session:
+        """Change some of a session's limits, from now on. One whose budget was used up takes messages again
+        when there is something left. Raises NotFound, Conflict when it has ended, and InvalidRequest for a
+        limit of money that would not hold.
+        """
+
+        def decide() -> Session:
+            session = self._open(account, session_id, user_id)
+            after = self.metering.limited(session, session.limits.model_copy(update=changes))
+            return self._store.commit(session, self._supervisor.watched(after))
+
+        return decided(decide)
+
     def diff(self, session_id: str, number: int) -> str:
         """What a version changed, as git tells it; cut if it is long. Raises NotFound."""
         return self._keeper.diff(session_id, self.version(session_id, number).number)
@@ -232,9 +249,10 @@ class Service(Reading):
 
     def _awake(self, before: Session, reason: Literal["message", "restore"]) -> tuple[Draft, str | None]:
         """A draft of the session at work, and the token of the launch that it needs, if it has no sandbox."""
-        after = lifecycle.move(before, Status.RUNNING)
+        stays = {"hibernating": None, "halting_at": None, "told": budgets.forgiven(before.told)}
+        after = lifecycle.move(before, Status.RUNNING).model_copy(update=stays)
         if before.live:
-            return Draft(after.model_copy(update={"hibernating": None}), self._clock()), None
+            return Draft(lifecycle.turn_begun(after, self._clock()), self._clock()), None
         token = tokens.worker_token(before.sandbox_id)
         draft = Draft(self._started(after.model_copy(update={"losses": 0}), token), self._clock())
         if before.head.sandbox_status is SandboxStatus.HIBERNATED:
@@ -265,11 +283,13 @@ class Service(Reading):
 
     def _started(self, session: Session, token: str) -> Session:
         """The session with a sandbox about to be launched, which begins with the next inbox item."""
+        self.metering.ran(session)
         begun = lifecycle.begun(session)
         return self._supervisor.watched(lifecycle.launched(begun, tokens.token_hashes(token), self._clock()))
 
     def _ask(self, draft: Draft, text: str, *, queued: bool, launching: bool) -> None:
         message_id = f"msg_{self._new_id()}"
+        draft.session = draft.session.model_copy(update={"asked": draft.session.asked + 1})
         draft.message(message_id, "user", text)
         draft.say(UserMessage(message_id=message_id, text=text, queued=queued))
         if not launching:

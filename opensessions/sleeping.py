@@ -15,6 +15,7 @@ from opensessions.models import SandboxStatus, Session, Status, TemplateStatus, 
 from opensessions.notices import Hibernated, VersionSaved, Woken
 from opensessions.ports import Later, SessionStore
 from opensessions.templates import copied
+from opensessions.turns import turn_of
 
 _USE = timedelta(seconds=30)
 """How much of a session's use may go unrecorded, so that a busy preview costs a write now and then alone."""
@@ -67,6 +68,7 @@ class Sleeping:
             if before is None or before.head.sandbox_status is not SandboxStatus.HIBERNATED:
                 return None
             now = self._clock()
+            self.metering.ran(before)
             draft = Draft(lifecycle.launched(lifecycle.begun(before), {}, now), now)
             draft.say(Woken(reason="preview"))
             revival.begin(draft)
@@ -119,6 +121,7 @@ class Sleeping:
             draft.say(Hibernated())
         saved = self._store.commit(session, draft.session, draft.changes(versions=versions))
         self._keeper.let_go(session.id, left)
+        self.metering.ran(saved)
         return saved, Kept(version=versions[-1].number if versions else None, stop=stop)
 
     def _versions(self, session: Session, archived: Archived, now: datetime) -> tuple[Version, ...]:
@@ -150,6 +153,7 @@ def _version(session: Session, before: Sequence[Version], turn: Turn, commit: st
         changed=turn.changed,
         commit=commit,
         claude_session_id=turn.claude_session_id,
+        turn=turn_of(session, turn.message_id),
         created_at=now,
     )
 

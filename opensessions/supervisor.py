@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
-from opensessions import lifecycle, revival, tokens
+from opensessions import halting, lifecycle, revival, tokens
 from opensessions.dispatch import Dispatch
 from opensessions.draft import Draft, decided
 from opensessions.errors import LaunchFailed, NoCapacity, Stale
 from opensessions.events import Error, Hibernate
 from opensessions.keeping import Keeper, folder
 from opensessions.lifecycle import Deadlines
+from opensessions.logbook import about, concerns
 from opensessions.metering import Metering
 from opensessions.models import SandboxStatus, Session, Status
 from opensessions.notices import SessionEnded
@@ -53,12 +54,16 @@ class Supervisor:
 
     def watched(self, session: Session) -> Session:
         """The session with the date of its next look."""
-        return session.model_copy(update={"due_at": lifecycle.next_look(session, self._deadlines)})
+        if session.live:
+            return session.model_copy(update={"due_at": lifecycle.next_look(session, self._deadlines)})
+        dates = [date for date in (session.due_at, lifecycle.expiry(session)) if date is not None]
+        return session.model_copy(update={"due_at": min(dates, default=None)})
 
     def launch(self, session: Session, token: str) -> Session:
         """Start the sandbox of a session that was committed as starting; a refusal puts the session in
         `error`, at once or, for want of capacity, after the tries of `PATIENCE`.
         """
+        concerns(session.id)
         self._wake(session.id)
         try:
             if session.launch > 1:
@@ -71,13 +76,23 @@ class Supervisor:
         return session
 
     def relaunch(self, sandbox_id: str, launch: int) -> None:
-        """Try again what was put off. Late and repeated calls change nothing."""
+        """Try again what was put off, or stop what should be asleep by now. Late and repeated calls change
+        nothing.
+        """
+
+        halted = self._store.find(sandbox_id)
+        if halted is not None and halted.launch == launch and halted.halting_at is not None:
+            if halting.late(halted, self._clock()):
+                self._put_down(halted)
+            return
 
         def decide() -> tuple[Session, str] | None:
             before = self._store.find(sandbox_id)
             starting = before is not None and before.head.sandbox_status is SandboxStatus.STARTING
             if before is None or not starting or before.launch != launch:
                 return None
+            if lifecycle.has_sandbox(before):
+                self._metering.ran(before, self._clock())
             token = tokens.worker_token(sandbox_id)
             again = lifecycle.launched(before, tokens.token_hashes(token), self._clock())
             return self._store.commit(before, self.watched(again)), token
@@ -87,8 +102,12 @@ class Supervisor:
 
     def end(self, session_id: str) -> Session:
         """End a session for good and its sandbox with it; on return nothing of it runs. Again: no change."""
-        ended = self._close(session_id, Status.ENDED, SessionEnded(reason="deleted"))
+        return self._end(session_id, "deleted")
+
+    def _end(self, session_id: str, reason: str) -> Session:
+        ended = self._close(session_id, Status.ENDED, SessionEnded(reason=reason))
         self._runtime.stop(ended.sandbox_id)
+        self._metering.ran(ended)
         return ended
 
     def sandbox_stopped(
@@ -99,6 +118,8 @@ class Supervisor:
         been refused so. Late, repeated and foreign reports change nothing.
         """
         session = self._store.find(sandbox_id)
+        if session:
+            concerns(session.id)
         if not session or not session.live or session.launch != launch or session.put_off:
             return
         starting = session.head.sandbox_status is SandboxStatus.STARTING
@@ -118,6 +139,7 @@ class Supervisor:
         self._keeper.drop(folder(session_id))
         if session := self._store.get(session_id):
             self._dispatch.purge(session)
+        self._metering.purge(session_id)
         self._store.purge(session_id)
 
     def hibernate(self, session: Session) -> Session:
@@ -130,15 +152,16 @@ class Supervisor:
 
     def reap(self) -> list[str]:
         """Stop every running sandbox whose session does not want it (any more), and return their ids."""
-        orphans = [sandbox_id for sandbox_id in self._runtime.running() if not self._wanted(sandbox_id)]
-        for sandbox_id in orphans:
+        return [sandbox_id for sandbox_id in self._runtime.running() if self._reaped(sandbox_id)]
+
+    def _reaped(self, sandbox_id: str) -> bool:
+        session = self._store.find(sandbox_id)
+        if session is not None and session.live:
+            return False
+        with about(session.id if session else ""):
             log.warning("sandbox %s runs without a live session; it is stopped", sandbox_id)
             self._runtime.stop(sandbox_id)
-        return orphans
-
-    def _wanted(self, sandbox_id: str) -> bool:
-        session = self._store.find(sandbox_id)
-        return session is not None and session.live
+        return True
 
     def waiting(self) -> float:
         """For how many seconds the longest launch under way has taken; 0 when there is none. Looks at those
@@ -167,9 +190,14 @@ class Supervisor:
                     self._look(session)
 
     def _look(self, session: Session) -> None:
-        now = self._clock()
-        if not session.live:
+        concerns(session.id)
+        now, expiry = self._clock(), lifecycle.expiry(session)
+        if expiry is not None and expiry <= now:
+            self._end(session.id, "lifetime")
+        elif not session.live:
             self._look_back(session, now)
+        elif halting.late(session, now):
+            self._put_down(session)
         elif missed := lifecycle.missed(session, self._deadlines, now):
             self._lost(session, missed, "deadline_missed")
         elif not session.tokens:  # it is wanted, and whoever was to launch it has not
@@ -178,6 +206,8 @@ class Supervisor:
             self._later(session.sandbox_id, session.launch, 0)
         elif not session.put_off and not self._runtime.alive(session.sandbox_id):
             self._lost(session, "The sandbox is gone.", "sandbox_lost")
+        elif lifecycle.overtime(session, now):
+            self._overtime(session, now)
         elif lifecycle.idle(session, self._deadlines, now):
             self.hibernate(session)
             self._wake(session.id)
@@ -187,6 +217,7 @@ class Supervisor:
             self._look_again(session, now)
 
     def _look_again(self, session: Session, now: datetime, before: Session | None = None) -> None:
+        self._metering.give_up_lost(session)
         self._dispatch.behind(session)
         later = max(lifecycle.next_look(session, self._deadlines), now + timedelta(seconds=1))
         self._store.commit(before or session, session.model_copy(update={"due_at": later}))
@@ -194,7 +225,8 @@ class Supervisor:
     def _look_back(self, session: Session, now: datetime) -> None:
         """See that of a session without a sandbox only what it keeps is left; in the end, not even that."""
         self._runtime.stop(session.sandbox_id)
-        end = lifecycle.forgotten_at(session, self._deadlines)
+        self._metering.ran(session)
+        end = lifecycle.forgotten_at(session, self._deadlines) or lifecycle.expiry(session)
         if end is not None and end <= now:
             self.purge(session.id)
             return
@@ -202,24 +234,48 @@ class Supervisor:
         if self._store.get(session.id) != session:  # it was woken, and some of that may be new
             return
         self._keeper.let_go(session.id, left)
+        if not self._metering.give_up_lost(session):
+            end = now + timedelta(seconds=60)
         if self._dispatch.behind(session):
             end = now + timedelta(seconds=60)
         self._store.commit(session, session.model_copy(update={"due_at": end}))
 
-    def _lost(self, session: Session, reason: str, code: str) -> None:
+    def _overtime(self, session: Session, now: datetime) -> None:
+        """Interrupt a turn that has taken too long, once; one that goes on all the same ends with its
+        sandbox.
+        """
+        if halting.interrupted_at(session) is not None:
+            self._look_again(session, now)
+            return
+        draft = Draft(session, now)
+        halting.interrupt(draft, now)
+        self._store.commit(session, self.watched(draft.session), draft.changes())
+        self._wake(session.id)
+
+    def _put_down(self, session: Session) -> None:
+        """Send a session to sleep whose sandbox would not: what its running turn did is lost."""
+        self._lost(session, halting.too_late(session), "halted", resting=True)
+
+    def _unanswered(self, session: Session) -> list[revival.Ask]:
+        since = max(session.head.answered_seq, session.assign_seq - 1)
+        return revival.unanswered(self._store.inbox(session.sandbox_id, since, 200))
+
+    def _lost(self, session: Session, reason: str, code: str, resting: bool = False) -> None:
         log.warning("session %s lost its sandbox: %s", session.id, reason)
 
         def decide() -> Session | None:
             now = self._store.get(session.id)
             if now is None or not now.live or now.launch != session.launch:
                 return None
-            since = max(now.head.answered_seq, now.assign_seq - 1)
-            inbox = self._store.inbox(now.sandbox_id, since, 200)
-            draft = revival.lost(now, revival.unanswered(inbox), reason, self._clock())
+            if lifecycle.has_sandbox(now):
+                self._metering.ran(now, self._clock())
+            asks = [] if resting else self._unanswered(now)
+            draft = revival.lost(now, asks, reason, self._clock())
             after = self.watched(draft.session) if draft.session.live else draft.session
             return self._store.commit(now, after, draft.changes())
 
-        if session.losses >= MOST_LOSSES:
+        resting = resting or session.halting_at is not None
+        if session.losses >= MOST_LOSSES and not resting:
             self._fail(session, f"{reason} It was lost {MOST_LOSSES + 1} times in a row.", code)
             return
         if (saved := decided(decide)) is None:  # another report of it was first
@@ -284,9 +340,10 @@ class Supervisor:
 @contextmanager
 def _apart(what: str) -> Iterator[None]:
     """The trouble of one must not keep the sweep from the others: it is logged, and tried again."""
-    try:
-        yield
-    except Stale:
-        log.info("%s changed under the sweep; it is looked at again", what)
-    except Exception:
-        log.exception("%s could not be looked at; it is tried again", what)
+    with about():
+        try:
+            yield
+        except Stale:
+            log.info("%s changed under the sweep; it is looked at again", what)
+        except Exception:
+            log.exception("%s could not be looked at; it is tried again", what)

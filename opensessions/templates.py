@@ -102,7 +102,8 @@ class Templates:
             raise Conflict("Nothing of that session is kept yet; its first turn is not over.")
         last = version.number if version else parent.versions
         newest = self._store.versions(parent.id, max(0, last - INHERITED), INHERITED)
-        versions = tuple(each for each in newest if each.number <= last)
+        ours = (each for each in newest if each.number <= last)
+        versions = tuple(each.model_copy(update={"turn": None}) for each in ours)
         for archive in taken:
             self._keeper.copy(place(parent.id, archive.id), place(child.id, archive.id))
         self._keeper.copy_diffs(parent.id, child.id)

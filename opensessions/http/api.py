@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opensessions.errors import InvalidRequest
-from opensessions.http import docs, errors, history, session_tokens, templates, usage, views, webhooks
+from opensessions.http import bounds, docs, errors, history, session_tokens, templates, usage, views, webhooks
 from opensessions.http.bodies import Body
 from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
@@ -56,7 +56,7 @@ def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
     app = Api(title="opensessions", openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for part in (history, session_tokens, templates, usage, webhooks):
+    for part in (bounds, history, session_tokens, templates, usage, webhooks):
         app.include_router(part.router)
     app.include_router(router)
     errors.install(app)
@@ -68,7 +68,7 @@ def create_app(service: Service) -> FastAPI:
 @router.post(
     "/v1/sessions",
     **body("NewSession"),
-    **answers("CreatedSession", 400, 401, 404, 409, 413, 429, status=201),
+    **answers("CreatedSession", 400, 401, 402, 404, 409, 413, 429, status=201),
 )
 def create_session(
     request: Request,
@@ -113,7 +113,7 @@ def get_session(service: Ask, caller: Reader, session_id: SessionId, user_id: Us
 @router.post(
     "/v1/sessions/{session_id}/messages",
     **body("NewMessage"),
-    **answers("Session", 400, 401, 404, 409, 413, 429),
+    **answers("Session", 400, 401, 402, 404, 409, 413, 429),
 )
 def send_message(
     service: Ask, caller: Writer, session_id: SessionId, raw: Body, key: IdempotencyKey = None

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from opensessions.http.views import LEFT_OUT
+
 _ID = "0123456789abcdef0123456789abcdef"
 _AT = "2026-11-24T12:00:00.000Z"
 _PROMPT = "Build a todo app with Next.js and Tailwind"
@@ -21,6 +23,8 @@ BODIES: dict[str, Any] = {
     "NewMessage": {"message": "Make the header blue", "user_id": "user_123"},
     "Interruption": {"user_id": "user_123"},
     "Restoration": {"version": 1},
+    "SessionChanges": {"limits": {"cost_usd": 10}},
+    "NewUserLimits": {"day": {"cost_usd": 5}, "month": {"cost_usd": 50}},
     "NewToken": {"scope": "read", "ttl": 900},
     "NewTemplate": {"session": f"session_{_ID}", "name": "Next.js with Tailwind"},
     "NewWebhook": {"url": "https://example.com/hooks/opensessions", "events": ["turn_complete"]},
@@ -47,8 +51,26 @@ _SESSION: dict[str, Any] = {
     "createdAt": _AT,
     "updatedAt": _AT,
     "sandboxStatus": "starting",
-    "usage": None,
-    "limits": {"idleSeconds": 600, "workspaceBytes": 2_000_000_000},
+    "usage": {
+        "calls": 12,
+        "inputTokens": 4_210,
+        "outputTokens": 9_800,
+        "cacheReadTokens": 310_000,
+        "cacheWriteTokens": 41_000,
+        "costUsd": 0.40638,
+        "sandboxSeconds": 1_310.5,
+        "egressBytes": 12_400_000,
+    },
+    "limits": {
+        "costUsd": 5.0,
+        "tokens": None,
+        "turns": None,
+        "turnSeconds": None,
+        "lifetimeSeconds": None,
+        "idleSeconds": 600,
+        "workspaceBytes": 2_000_000_000,
+        "egressBytes": None,
+    },
     "metadata": {},
     "lastSeq": 1,
     "version": 0,
@@ -72,7 +94,7 @@ _VERSION = {
     "messageId": f"msg_{_ID}",
     "filesChanged": 1,
     "files": [{"path": "app/index.html", "change": "added"}],
-    "costUsd": None,
+    "costUsd": 0.40638,
     "createdAt": _AT,
 }
 
@@ -141,11 +163,16 @@ ANSWERS: dict[str, Any] = {
     "CreatedSession": _SESSION,
     "NewlyIssued": _ISSUED,
     "SessionList": {
-        "data": [{name: part for name, part in _SESSION.items() if name not in ("messages", "events")}],
+        "data": [{name: part for name, part in _SESSION.items() if name not in LEFT_OUT}],
         "has_more": False,
         "next_cursor": None,
     },
     "EventPage": {"data": [_EVENT], "has_more": False, "last_seq": 9},
+    "UserLimits": {
+        "userId": "user_123",
+        "day": {"costUsd": 5.0, "tokens": None},
+        "month": {"costUsd": 50.0, "tokens": None},
+    },
     "Ended": {"id": f"session_{_ID}", "status": "ended"},
     "VersionList": {"data": [_VERSION], "has_more": False},
     "Template": _TEMPLATE,

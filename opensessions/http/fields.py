@@ -1,6 +1,6 @@
 """What all request bodies have in common: two spellings of a name, no unknown ones, errors for people."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -13,9 +13,12 @@ LARGEST_TEXT = 200_000
 
 
 class Fields(BaseModel):
-    """A JSON object of a request. Names come in snake_case or camelCase; null is the same as absent."""
+    """A JSON object of a request. Names come in snake_case or camelCase; null is the same as absent, unless
+    `nulls_count`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    nulls_count: ClassVar[bool] = False
 
     @model_validator(mode="before")
     @classmethod
@@ -28,7 +31,7 @@ class Fields(BaseModel):
             name = spelled.get(given) or given
             if name in result:
                 raise ValueError(f"has {name} in two spellings")
-            if member is not None or name not in cls.model_fields:
+            if member is not None or cls.nulls_count or name not in cls.model_fields:
                 result[name] = member
         return result
 

@@ -10,6 +10,7 @@ _SENTENCES = {
     "int_parsing": "{field} must be a whole number",
     "int_parsing_size": "{field} must be a whole number of a usual size",
     "int_from_float": "{field} must be a whole number",
+    "float_type": "{field} must be a number",
     "bool_type": "{field} must be true or false",
     "dict_type": "{field} must be an object",
     "model_type": "{field} must be an object",

@@ -51,7 +51,8 @@ def list_versions(
     """
     session = service.read(caller.account, session_id, user_id)
     found = service.versions(session_id, after, limit)
-    data = [views.version(each, session.version) for each in found]
+    turns = service.metering.turns(session_id) if found else {}
+    data = [views.version(each, session.version, turns) for each in found]
     has_more = bool(found) and found[-1].number < session.versions
     return JSONResponse({"data": data, "has_more": has_more})
 

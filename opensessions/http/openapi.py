@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from opensessions.http import examples, files, reports, requests, stored_events, views, webhook_shapes
+from opensessions.http import examples, files, limits, reports, requests, stored_events, views, webhook_shapes
 from opensessions.http.errors import TYPES
 from opensessions.http.event_stream import OPERATION as STREAM
 
@@ -22,6 +22,7 @@ may be in snake_case or camelCase, and unknown ones are refused. Every failure i
 _FAILURES = {
     400: "A part of the request is wrong; `field` names it.",
     401: "The API key is missing or not known.",
+    402: "A budget is used up: the session's, or what its user or its account may use at a time.",
     403: "The session's token is not good for this.",
     404: "Unknown, or not yours.",
     409: "Possible in itself, but not now.",
@@ -173,6 +174,8 @@ def _schemas() -> dict[str, Any]:
         requests.NewMessage,
         requests.Interruption,
         requests.Restoration,
+        requests.SessionChanges,
+        limits.NewUserLimits,
         requests.NewTemplate,
         webhook_shapes.NewWebhook,
         webhook_shapes.Redelivery,
@@ -185,6 +188,7 @@ def _schemas() -> dict[str, Any]:
         views.Session,
         views.Ended,
         views.Purged,
+        views.UserLimits,
         views.NewlyIssued,
         views.Health,
         reports.Report,
@@ -215,7 +219,7 @@ def _listed(session: dict[str, Any]) -> dict[str, Any]:
     return {
         **session,
         "title": "ListedSession",
-        "description": "A session as lists have it: without its messages and events.",
+        "description": "A session as lists have it: without its messages, events and usage.",
         "properties": {k: v for k, v in session["properties"].items() if k not in views.LEFT_OUT},
         "required": [name for name in session["required"] if name not in views.LEFT_OUT],
     }

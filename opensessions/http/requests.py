@@ -1,15 +1,15 @@
 """The bodies that callers send, checked, as the service's own values."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from opensessions import models
 from opensessions.admission import TOKEN_SECONDS
-from opensessions.archives import WORKSPACE_BYTES
 from opensessions.http.agent_config import AgentConfig
 from opensessions.http.fields import Fields, text_of
+from opensessions.http.limits import ChangedLimits, NewLimits
 from opensessions.http.views import SessionId, TemplateId
 from opensessions.http.webhook_shapes import NewWebhook
 from opensessions.passes import PREVIEW_SECONDS, SECONDS
@@ -35,40 +35,6 @@ UserId = Annotated[str, Field(max_length=LONGEST_ID, json_schema_extra=_NOT_BLAN
 Contact = Annotated[str, StringConstraints(max_length=320)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
-
-
-_IDLE = range(60, 86_401)
-
-
-def _idle_seconds(value: Any) -> Any:
-    if value == "never" or (type(value) is int and value in _IDLE):
-        return value
-    raise ValueError(f'must be a whole number from {_IDLE.start} to {_IDLE[-1]:,}, or "never"')
-
-
-class Limits(Fields):
-    """Bounds of one session."""
-
-    idle_seconds: Annotated[Any, BeforeValidator(_idle_seconds)] = Field(
-        600,
-        description="After so long without a turn, a message, a watcher or a visit the session sleeps: "
-        f"{_IDLE.start} to {_IDLE[-1]:,}, or `never`.",
-        examples=[600],
-        json_schema_extra={
-            "anyOf": [{"type": "integer", "minimum": _IDLE.start, "maximum": _IDLE[-1]}, {"const": "never"}]
-        },
-    )
-    workspace_bytes: int = Field(
-        WORKSPACE_BYTES,
-        ge=1_000_000,
-        le=10_000_000_000,
-        description="What the workspace may hold and still be kept.",
-        examples=[WORKSPACE_BYTES],
-    )
-
-    def to_model(self) -> models.Limits:
-        idle = None if self.idle_seconds == "never" else self.idle_seconds
-        return models.Limits(idle_seconds=idle, workspace_bytes=self.workspace_bytes)
 
 
 class Origin(Fields):
@@ -110,7 +76,7 @@ class NewSession(Fields):
     metadata: dict[Key, Value] = Field(
         {}, max_length=16, description="Your own notes: at most 16 pairs.", examples=[{"plan": "pro"}]
     )
-    limits: Limits = Field(Limits(), description="Bounds of this session.")
+    limits: NewLimits = Field(NewLimits(), description="Bounds of this session.")
     webhook: NewWebhook | None = Field(
         None, description="Be told of this session alone; the answer holds the webhook's id and secret."
     )
@@ -177,6 +143,13 @@ class NewToken(Fields):
         if self.scope != "preview" and "port" in self.model_fields_set:
             raise ValueError("has a port, which is for the scope preview alone")
         return self
+
+
+class SessionChanges(Fields):
+    """What to change of a session."""
+
+    limits: ChangedLimits
+    user_id: UserId | None = Field(None, description="When given, it must be the session's.")
 
 
 class NewTemplate(Fields):

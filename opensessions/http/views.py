@@ -1,7 +1,7 @@
 """What callers get back, field by field and in this order. The OpenAPI document is made from it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from opensessions import models
 from opensessions.events import Artifact, Level
 from opensessions.http.event_lines import line
+from opensessions.ledger import NANO, Allowance, Amounts, Bound
 
 SESSION_ID = r"^session_[0-9a-f]{32}$"
 TEMPLATE_ID = r"^tpl_[0-9a-f]{32}$"
@@ -34,6 +35,8 @@ def is_template_id(text: str) -> bool:
     """Whether a text can be the id of a template at all."""
     return _TEMPLATE_ID.fullmatch(text) is not None
 
+
+NOTHING_USED = Amounts()
 
 INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
 """Headers of answers whose text a sandbox wrote: no browser is to take it for a page of ours."""
@@ -76,10 +79,46 @@ class EventLine(View):
 
 
 class Limits(View):
-    """The session's bounds."""
+    """The session's bounds; null: none."""
 
+    cost_usd: float | None = Field(examples=[5.0])
+    tokens: int | None = Field(examples=[None])
+    turns: int | None = Field(examples=[None])
+    turn_seconds: int | None = Field(examples=[None])
+    lifetime_seconds: int | None = Field(examples=[None])
     idle_seconds: int | Literal["never"] = Field(examples=[600])
     workspace_bytes: int = Field(examples=[2_000_000_000])
+    egress_bytes: int | None = Field(examples=[None])
+
+
+class Usage(View):
+    """What the session has used until now: its model calls, with their cost in dollars (null: not known), the
+    time of the sandboxes that ended, and the bytes that they sent and received.
+    """
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float | None
+    sandbox_seconds: float
+    egress_bytes: int
+
+
+class Wallet(View):
+    """What a user may spend on models in a time; null: any sum."""
+
+    cost_usd: float | None
+    tokens: int | None
+
+
+class UserLimits(View):
+    """What a user may spend on models, by the days and months of UTC, in all sessions together."""
+
+    user_id: str
+    day: Wallet
+    month: Wallet
 
 
 class Session(View):
@@ -104,7 +143,7 @@ class Session(View):
     created_at: Time
     updated_at: Time
     sandbox_status: models.SandboxStatus
-    usage: None = Field(description="Always null in this version.")
+    usage: Usage
     limits: Limits
     metadata: dict[str, str] = Field(examples=[{"plan": "pro"}])
     last_seq: int = Field(ge=0, description="The number of the newest event.", examples=[2])
@@ -187,6 +226,7 @@ def session(
     preview_url: str,
     messages: Sequence[models.Message] = (),
     events: Sequence[models.Event] = (),
+    used: Amounts = NOTHING_USED,
 ) -> dict[str, Any]:
     """The session object."""
     return Session(
@@ -201,7 +241,7 @@ def session(
         created_at=models.timestamp(value.created_at),
         updated_at=models.timestamp(value.head.updated_at),
         sandbox_status=value.head.sandbox_status,
-        usage=None,
+        usage=_usage(used),
         limits=_limits(value.limits),
         metadata=value.metadata,
         last_seq=value.head.last_seq,
@@ -210,8 +250,8 @@ def session(
     ).json_object()
 
 
-def version(value: models.Version, current: int) -> dict[str, Any]:
-    """A version; `current` is the number of the one that the workspace is at."""
+def version(value: models.Version, current: int, turns: Mapping[int, Amounts]) -> dict[str, Any]:
+    """A version; `current` is the number of the one that the workspace is at, `turns` what each used."""
     return Version(
         number=value.number,
         parent=value.parent,
@@ -220,7 +260,7 @@ def version(value: models.Version, current: int) -> dict[str, Any]:
         message_id=value.message_id,
         files_changed=value.changed,
         files=[Change(path=each.path, change=each.change) for each in value.files],
-        cost_usd=value.cost_usd,
+        cost_usd=None if value.turn is None else turns.get(value.turn, NOTHING_USED).cost_usd,
         created_at=models.timestamp(value.created_at),
     ).json_object()
 
@@ -238,19 +278,43 @@ def template(value: models.Template) -> dict[str, Any]:
     ).json_object()
 
 
-LEFT_OUT = frozenset({"messages", "events"})
+def user_limits(user_id: str, allowance: Allowance) -> dict[str, Any]:
+    """What a user may spend."""
+    day, month = _wallet(allowance.day), _wallet(allowance.month)
+    return UserLimits(user_id=user_id, day=day, month=month).json_object()
+
+
+LEFT_OUT = frozenset({"messages", "events", "usage"})
 """What the sessions of a list go without."""
 
 
 def listed(value: models.Session, preview_url: str) -> dict[str, Any]:
-    """The session object as lists have it: without its messages and events."""
+    """The session object as lists have it: without its messages, events and usage."""
     whole = session(value, preview_url)
     return {name: member for name, member in whole.items() if name not in LEFT_OUT}
 
 
 def _limits(value: models.Limits) -> Limits:
     idle = "never" if value.idle_seconds is None else value.idle_seconds
-    return Limits(idle_seconds=idle, workspace_bytes=value.workspace_bytes)
+    return Limits(**{**value.model_dump(), "idle_seconds": idle})
+
+
+def _usage(used: Amounts) -> Usage:
+    return Usage(
+        calls=used.calls,
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        cache_read_tokens=used.cache_read_tokens,
+        cache_write_tokens=used.cache_write_tokens + used.cache_write_1h_tokens,
+        cost_usd=used.cost_usd,
+        sandbox_seconds=used.sandbox_milliseconds / 1000,
+        egress_bytes=used.egress_bytes,
+    )
+
+
+def _wallet(bound: Bound) -> Wallet:
+    cost = None if bound.nanodollars is None else bound.nanodollars / NANO
+    return Wallet(cost_usd=cost, tokens=bound.tokens)
 
 
 def _project(value: models.Session) -> Project:

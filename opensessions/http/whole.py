@@ -10,4 +10,5 @@ from opensessions.service import Service
 def whole(service: Service, session: Session) -> dict[str, Any]:
     """A session with its newest messages and events, as callers get it."""
     messages, events = service.recent(session)
-    return views.session(session, service.preview_url(session.sandbox_id, 3000), messages, events)
+    address, used = service.preview_url(session.sandbox_id, 3000), service.metering.used(session)
+    return views.session(session, address, messages, events, used)

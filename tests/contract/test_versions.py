@@ -23,7 +23,7 @@ def test_a_version_is_read_back_as_it_was_written(store: SessionStore) -> None:
         "files": (Change(path="src/ü.tsx", change="added"), Change(path="b", change="deleted")),
         "changed": 700,
         "claude_session_id": "c-1",
-        "cost_usd": 0.25,
+        "turn": 4,
     }
     session = save_version(store, create(store), **fields)
     assert store.get(session.id) == session and session.versions == 1

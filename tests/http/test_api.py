@@ -49,8 +49,10 @@ def test_create_answers_with_the_whole_session(client: TestClient) -> None:
     assert first["id"].startswith("evt_")
     assert (first["type"], first["level"]) == ("session_started", "info")
     assert first["message"] == "Bootstrapping sandbox..."
-    assert (session["usage"], session["metadata"], session["version"]) == (None, {"plan": "pro"}, 0)
-    assert session["limits"] == {"idleSeconds": 600, "workspaceBytes": 2_000_000_000}
+    assert (session["metadata"], session["version"]) == ({"plan": "pro"}, 0)
+    assert len(session["usage"]) == 8 and not any(session["usage"].values())
+    bounds = {name: bound for name, bound in session["limits"].items() if bound is not None}
+    assert bounds == {"idleSeconds": 600, "workspaceBytes": 2_000_000_000}
     assert session["lastSeq"] == len(session["events"])
     assert client.get(f"{SESSIONS}/{session['id']}").json() == session
 
@@ -213,7 +215,7 @@ def test_lists_are_newest_first_and_go_on_where_they_stopped(here: World, client
         assert page["has_more"] == (page["next_cursor"] is not None)
         url = page["has_more"] and f"{SESSIONS}?limit=2&cursor={page['next_cursor']}"
     assert seen == made
-    assert list(page["data"][0]) == [name for name in FIELDS if name not in ("messages", "events")]
+    assert list(page["data"][0]) == [name for name in FIELDS if name not in ("messages", "events", "usage")]
 
 
 def test_lists_by_user_and_by_status(here: World, client: TestClient, other: TestClient) -> None:

@@ -68,7 +68,7 @@ def test_preflights_need_no_key(keyless: TestClient, path: str) -> None:
         "Access-Control-Allow-Origin": ORIGIN,
         "Access-Control-Allow-Headers": "Content-Type, X-API-Key, Authorization, Idempotency-Key, "
         "Last-Event-ID, Range, If-Range",
-        "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
+        "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
     }
     assert {name: response.headers[name] for name in allowed} == allowed
     assert int(response.headers["Access-Control-Max-Age"]) >= 600

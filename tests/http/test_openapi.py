@@ -52,6 +52,9 @@ def test_it_lists_every_call(document: Any) -> None:
         "GET /v1/sessions",
         f"GET {one}",
         f"DELETE {one}",
+        f"PATCH {one}",
+        "PUT /v1/users/{user_id}/limits",
+        "GET /v1/users/{user_id}/limits",
         f"POST {one}/messages",
         f"POST {one}/interrupt",
         f"GET {one}/events",
@@ -120,7 +123,7 @@ def test_the_stream_is_described_though_it_is_served_elsewhere(document: Any) ->
     assert list(stream["responses"]["200"]["content"]) == ["text/event-stream"]
     assert "204" in stream["responses"]
     names = {parameter["name"] for parameter in stream["parameters"]}
-    assert names == {"session_id", "after", "user_id", "deltas", "api_key", "Last-Event-ID"}
+    assert names == {"session_id", "after", "user_id", "deltas", "api_key", "token", "Last-Event-ID"}
 
 
 def test_events_are_told_apart_by_their_type(document: Any) -> None:

@@ -157,6 +157,9 @@ def test_texts_up_to_their_bounds() -> None:
         ({"idle_seconds": "never"}, Limits(idle_seconds=None)),
         ({"idle_seconds": 86_400}, Limits(idle_seconds=86_400)),
         ({"workspace_bytes": 10**10}, Limits(workspace_bytes=10**10)),
+        ({"cost_usd": 5, "tokens": 10, "turns": None}, Limits(cost_usd=5.0, tokens=10)),
+        ({"turnSeconds": 10, "lifetimeSeconds": 60}, Limits(turn_seconds=10, lifetime_seconds=60)),
+        ({"cost_usd": 0.01, "egress_bytes": 0, "turns": 1}, Limits(cost_usd=0.01, egress_bytes=0, turns=1)),
         ({"idle_seconds": None, "workspace_bytes": None}, Limits()),
     ],
 )

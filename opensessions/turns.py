@@ -1,0 +1,60 @@
+"""Turns that are over: which message each answered, and what it used by the ledger, whatever the sandbox
+says.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from opensessions.events import Assign, Message, TurnComplete
+from opensessions.ledger import Amounts
+from opensessions.metering import Metering
+from opensessions.models import Session
+from opensessions.notices import AnyEvent
+from opensessions.ports import SessionStore
+
+REMEMBERED = 32
+"""How many messages a session remembers the turns of, until they are versions."""
+
+
+def accounted(
+    session: Session, said: Sequence[AnyEvent], store: SessionStore, metering: Metering
+) -> tuple[Session, list[AnyEvent]]:
+    """What a sandbox said, each turn that it ends with what that used; and the session before, but for which
+    turns answered which messages.
+    """
+    events: list[AnyEvent] = []
+    answered, last, turn = dict(session.answered), session.head.answered_seq, session.turns
+    for event in said:
+        if isinstance(event, TurnComplete):
+            usage, seq = None, min(event.inbox_seq, session.head.inbox_seq)
+            if seq > last:
+                turn, last = turn + 1, seq
+                usage = usage_of(metering.turn(session, turn))
+                answered.update(dict.fromkeys(_message(session, seq, store), turn))
+            event = event.model_copy(update={"usage": usage})
+        events.append(event)
+    newest = dict(list(answered.items())[-REMEMBERED:])
+    return session.model_copy(update={"answered": newest}), events
+
+
+def turn_of(session: Session, message_id: str | None) -> int | None:
+    """The number of the turn that answered a message, or that answers it, if it is one of the newest."""
+    return None if message_id is None else session.answered.get(message_id, session.turns + 1)
+
+
+def usage_of(used: Amounts) -> dict[str, Any]:
+    """What events tell of a turn's use: tokens by class, and dollars (null: not known)."""
+    return {
+        "calls": used.calls,
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        "cache_read_tokens": used.cache_read_tokens,
+        "cache_write_tokens": used.cache_write_tokens + used.cache_write_1h_tokens,
+        "cost_usd": used.cost_usd,
+    }
+
+
+def _message(session: Session, seq: int, store: SessionStore) -> Sequence[str]:
+    items = store.inbox(session.sandbox_id, max(session.assign_seq, seq) - 1, 1)
+    asks = [item.message_id for number, item in items if number == seq and isinstance(item, Assign | Message)]
+    return [message_id for message_id in asks if message_id is not None]
