@@ -8,6 +8,6 @@ from opensessions.http import api
 _answer = asgi.handler_of(api.create_app(wiring.service()))
 
 
-@telemetry.observed("pathParameters.id")
+@telemetry.observed()
 def handler(event: Any, context: Any) -> Any:
     return _answer(event, context)

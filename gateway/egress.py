@@ -16,6 +16,7 @@ from gateway.egress_policy import EgressPolicy
 from gateway.grants import Authorize, SandboxGrant
 from gateway.refusals import OnRefused, Refusals
 from gateway.tunnel import READ, hang_up
+from opensessions import logbook
 
 __all__ = ["EgressLimits", "EgressProxy"]
 
@@ -74,6 +75,7 @@ class EgressProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         grant: SandboxGrant | None = None
+        logbook.begin()
         try:
             with self._unasked_place(writer):
                 request, rest = await self._request(reader)

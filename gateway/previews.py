@@ -18,6 +18,7 @@ from gateway.door import Address, door
 from gateway.private import Private, led, token_in
 from gateway.uses import Uses
 from gateway.wakes import Wakes
+from opensessions.logbook import concerns
 from opensessions.models import SandboxStatus, Session, Status
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ class Previews:
         session = await asyncio.to_thread(self._find, sandbox_id)
         if session is None:
             return waiting.answer(404, "There is no such preview.")
+        concerns(session.id)
         if session.head.status is Status.ENDED:
             return waiting.ended(request)
         if (token := token_in(request)) is not None:

@@ -19,6 +19,7 @@ from opensessions.errors import Unauthorized
 from opensessions.events import Ack
 from opensessions.http.bodies import read_body
 from opensessions.http.credentials import bearer
+from opensessions.logbook import concerns
 from opensessions.models import Session
 
 PATH = "/sandbox/v1/events"
@@ -42,6 +43,7 @@ class Known:
     """A token that was good lately. It is trusted for counting alone: the callback judges each post."""
 
     sender: Sender
+    session_id: str
     until: float
 
 
@@ -88,13 +90,15 @@ class Relay:
     async def _sender(self, token: str) -> Sender:
         known = self._known.get(token)
         if known is not None and time.monotonic() < known.until:
+            concerns(known.session_id)
             return known.sender
-        if await anyio.to_thread.run_sync(self._identify, token, "worker") is None:
+        session = await anyio.to_thread.run_sync(self._identify, token, "worker")
+        if session is None:
             self._known.pop(token, None)
             raise Unauthorized("The sandbox's token is not known (any more).")
         now = time.monotonic()
         self._forget(now - FORGET_SECONDS)
-        known = self._known.setdefault(token, Known(Sender(self._rates), now))
+        known = self._known.setdefault(token, Known(Sender(self._rates), session.id, now))
         known.until = now + self._trust_seconds
         return known.sender
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import httpx2
 
+from opensessions.logbook import about
+
 log = logging.getLogger(__name__)
 
 CALLBACK_PATH = "/callback/v1/uses"
@@ -53,9 +55,10 @@ class Uses:
 
     async def _tell(self) -> None:
         try:
-            while self._used or self._watched or self._told:
-                await asyncio.sleep(self._soon)
-                await self._report()
+            with about():  # no one session, though the use of one began it
+                while self._used or self._watched or self._told:
+                    await asyncio.sleep(self._soon)
+                    await self._report()
         finally:
             self._telling = None
 

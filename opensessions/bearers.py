@@ -1,6 +1,7 @@
 """Whose sandbox shows a token."""
 
 from opensessions import tokens
+from opensessions.logbook import concerns
 from opensessions.models import Session
 from opensessions.ports import SessionStore
 
@@ -11,4 +12,5 @@ def bearer(store: SessionStore, token: str, kind: str) -> Session | None:
     session = store.find(sandbox_id) if sandbox_id else None
     if session is None or not session.live or not tokens.matches(token, session.tokens.get(kind)):
         return None
+    concerns(session.id)
     return session

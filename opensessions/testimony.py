@@ -26,6 +26,7 @@ from opensessions.events import (
     Result,
 )
 from opensessions.keeping import Keeper
+from opensessions.logbook import concerns
 from opensessions.metering import Metering
 from opensessions.models import Changes, Session, Status
 from opensessions.notices import AnyEvent
@@ -122,6 +123,7 @@ class Testimony(Sleeping):
         session = self._store.find(sandbox_id) if sandbox_id else None
         if sandbox_id is None or session is None or not session.live:
             return None
+        concerns(session.id)
         token = tokens.bought_token(ticket, nonce) if nonce else tokens.worker_token(sandbox_id)
         if tokens.matches(ticket, session.tokens.get("booted")):
             if tokens.matches(token, session.tokens.get("worker")):

@@ -22,6 +22,7 @@ from opensessions.aws.gateway import gateway
 from opensessions.aws.gateway_settings import GatewaySettings, from_environment
 from opensessions.aws.protection import Protection
 from opensessions.aws.settings import SettingsError
+from opensessions.logbook import Subjects
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,9 @@ async def _main() -> None:
 
 
 def _log() -> Logger:
-    return Logger(service="gateway", json_serializer=telemetry.line, serialize_stacktrace=False)
+    made = Logger(service="gateway", json_serializer=telemetry.line, serialize_stacktrace=False)
+    made.registered_handler.addFilter(Subjects())
+    return made
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from opensessions.aws.endings import SANDBOX, ending
+from opensessions.logbook import about
 from opensessions.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,10 @@ def act(body: str, supervisor: Supervisor) -> None:
     task = StateChange.model_validate(message).detail
     if (ended := ending(task)) is None:
         return
-    session = f"{ended.sandbox_id}, launch {ended.number}"
-    log.info("task of %s stopped: %s, %s", session, task.get("stopCode"), task.get("stoppedReason"))
+    sandbox = f"{ended.sandbox_id}, launch {ended.number}"
     why = {"lacking": ended.lacking, "refused": ended.refused}
-    supervisor.sandbox_stopped(ended.sandbox_id, ended.number, ended.reason, **why)
+    with about():
+        try:
+            supervisor.sandbox_stopped(ended.sandbox_id, ended.number, ended.reason, **why)
+        finally:  # whose it was is known by now
+            log.info("task of %s stopped: %s, %s", sandbox, task.get("stopCode"), task.get("stoppedReason"))

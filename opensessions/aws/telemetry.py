@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 
 from opensessions.aws.tracing import XRay
+from opensessions.logbook import Subjects, about, hidden
 
 NAMESPACE = "opensessions"
 SERVICE = "opensessions"
@@ -26,30 +26,19 @@ Handler = Callable[[Any, Any], Any]
 
 
 def line(record: Mapping[str, Any]) -> str:
-    """A line of the log. That nothing secret is in it is for those to see to who log; this is the net below
-    them.
-    """
-    return _SECRET.sub("[redacted]", json.dumps(record, default=str))
-
-
-class Named(logging.Filter):
-    """Whoever names a session in a message is correlated with it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if named := _SESSION.search(record.getMessage()):
-            record.correlation_id = named[0]
-        return True
+    """A line of the log, without secrets."""
+    return hidden(json.dumps(record, default=str))
 
 
 logger = Logger(json_serializer=line, serialize_stacktrace=False)
-logger.registered_handler.addFilter(Named())
+logger.registered_handler.addFilter(Subjects())
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 tracer = Tracer(provider=XRay(), auto_patch=False, disabled=False)
 
 
-def observed(session_id_path: str | None = None) -> Callable[[Handler], Handler]:
-    """Wrap a handler: every line that it logs is JSON and holds the session's id as `correlation_id`, found
-    in the event at a JMESPath or in the line itself.
+def observed() -> Callable[[Handler], Handler]:
+    """Wrap a handler: every line that it logs is JSON, and has the `session_id` of the session that it is
+    about.
     """
     package = logging.getLogger("opensessions")
     package.handlers = [logger.registered_handler]
@@ -57,9 +46,11 @@ def observed(session_id_path: str | None = None) -> Callable[[Handler], Handler]
     package.propagate = False
 
     def wrap(handler: Handler) -> Handler:
-        logged = logger.inject_lambda_context(
-            handler, log_event=False, correlation_id_path=session_id_path, clear_state=True
-        )
+        def apart(event: Any, context: Any) -> Any:
+            with about():
+                return handler(event, context)
+
+        logged = logger.inject_lambda_context(apart, log_event=False, clear_state=True)
         return tracer.capture_lambda_handler(logged, capture_response=False, capture_error=False)
 
     return wrap

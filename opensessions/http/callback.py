@@ -17,6 +17,7 @@ from opensessions.http.fields import Fields, invalid
 from opensessions.http.request_ids import RequestIds
 from opensessions.http.strict_json import parse, parse_mended
 from opensessions.http.views import SessionId
+from opensessions.logbook import concerns
 from opensessions.testimony import Testimony
 
 M = TypeVar("M", bound=BaseModel)
@@ -123,6 +124,7 @@ def boot(testimony: Ask, ticket: Token, raw: Body) -> JSONResponse:
 def record_notice(testimony: Ask, raw: Body) -> Response:
     """Tell a session's watchers something. A session that ended, or is unknown, stays as it is."""
     notice = Notice.read(parse(raw))
+    concerns(notice.session_id)
     testimony.notice(notice.session_id, notice.message, notice.code)
     return Response(status_code=204)
 
@@ -130,7 +132,9 @@ def record_notice(testimony: Ask, raw: Body) -> Response:
 @router.post("/callback/v1/wakes")
 def wake(testimony: Ask, raw: Body) -> Response:
     """Somebody visits a session that sleeps: it is woken. Any other stays as it is."""
-    testimony.wanted(Wish.read(parse(raw)).session_id)
+    wish = Wish.read(parse(raw))
+    concerns(wish.session_id)
+    testimony.wanted(wish.session_id)
     return Response(status_code=204)
 
 

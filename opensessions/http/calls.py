@@ -90,6 +90,7 @@ def reserve_call(metering: Ask, token: Annotated[str, Depends(_model_token)], ra
 def settle_call(metering: Ask, call_id: Annotated[str, Depends(_call_id)], raw: Body) -> Response:
     """What a call used. Sent again, or for a call that is not known, it changes nothing."""
     said = Settlement.read(parse(raw))
+    concerns(said.session_id)
     model = metering.prices.known(said.model, said.asked or said.model)
     metering.settle(said.session_id, call_id, model, said.usage, said.estimated)
     return Response(status_code=204)
@@ -99,4 +100,5 @@ def settle_call(metering: Ask, call_id: Annotated[str, Depends(_call_id)], raw: 
 def count_egress(metering: Ask, raw: Body) -> JSONResponse:
     """Count bytes that passed, once for an id. `left` tells how many more may; null: any number."""
     said = Traffic.read(parse(raw))
+    concerns(said.session_id)
     return JSONResponse({"left": metering.egress(said.session_id, said.id, said.bytes)})

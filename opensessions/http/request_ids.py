@@ -5,10 +5,12 @@ import secrets
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from opensessions import logbook
+
 
 class RequestIds:
     """ASGI middleware: puts `request_id` into the request's state and `X-Request-Id` on the answer, with the
-    headers that every answer of an API should have.
+    headers that every answer of an API should have. What is logged meanwhile is about the session in the path.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -19,6 +21,7 @@ class RequestIds:
             return await self.app(scope, receive, send)
         request_id = f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
+        logbook.begin(logbook.session_in(scope["path"]))
 
         async def send_numbered(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 
 from opensessions.hooks import Errand
+from opensessions.logbook import about
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ class Courier:
         while (errand := self._errands.get()) is not None and not self._closed:
             with self._lock:
                 self._waiting.discard(errand)
-            try:
-                self._run(errand)
-            except Exception:
-                if not self._closed:
-                    log.exception("a delivery of %s failed; the sweep finds it", errand.session_id)
+            with about(errand.session_id):
+                try:
+                    self._run(errand)
+                except Exception:
+                    if not self._closed:
+                        log.exception("a delivery of %s failed; the sweep finds it", errand.session_id)

@@ -20,6 +20,7 @@ from opensessions.local.demo_model import demo_model
 from opensessions.local.run_folder import run_folder
 from opensessions.local.settings import Settings, SettingsError, claim, from_environment
 from opensessions.local.wiring import Sockets, System
+from opensessions.logbook import Plain, Subjects
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +104,16 @@ async def _main() -> None:
     await serve(from_environment(), stop)
 
 
+def _log_plainly() -> None:
+    lines = logging.StreamHandler()
+    lines.setFormatter(Plain())
+    lines.addFilter(Subjects())
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
+
+
 def main() -> int:
     """Run until SIGTERM or Ctrl-C. Exit status 0, or 1 with a sentence on standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_plainly()
     for noisy in ("httpx2", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     print("opensessions is starting", flush=True)

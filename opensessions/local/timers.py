@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from opensessions.logbook import about
+
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,8 @@ class Timers:
             self._waiting.add(handle)
 
     async def _launch(self, sandbox_id: str, launch: int) -> None:
-        try:
-            await asyncio.to_thread(self._relaunch, sandbox_id, launch)
-        except Exception:
-            log.exception("sandbox %s could not be launched; the sweep tries again", sandbox_id)
+        with about():
+            try:
+                await asyncio.to_thread(self._relaunch, sandbox_id, launch)
+            except Exception:
+                log.exception("sandbox %s could not be launched; the sweep tries again", sandbox_id)

@@ -159,7 +159,7 @@ def test_what_fails_is_logged_with_the_session_and_without_a_secret(cloud: Accou
     answer = api(proxied("GET", f"/v1/sessions/{session_id}", key, query=query))
     assert answer["statusCode"] == 500 and "no-such-table" not in answer["body"]
     (line,) = [line for line in api.lines() if line["level"] == "ERROR"]
-    assert line["correlation_id"] == session_id and line["service"] == "api"
+    assert line["session_id"] == session_id and line["service"] == "api"
     assert "ResourceNotFound" in line["exception"]
 
 
@@ -226,7 +226,7 @@ def test_one_bad_message_does_not_hold_up_the_others(cloud: Account, here: World
     lines = function.lines()
     assert sum("JSONDecodeError" in str(line) for line in lines) == 2
     failed = [line for line in lines if line["message"].endswith("Its worker ended with status 1.")]
-    assert {line["correlation_id"] for line in failed} == {session.id for session in sessions}
+    assert {line["session_id"] for line in failed} == {session.id for session in sessions}
 
 
 def test_a_sweep_stops_what_nobody_wants_and_counts(api: Function, key: str, cloud: Account) -> None:

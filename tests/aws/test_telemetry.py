@@ -1,7 +1,6 @@
 """Logs and traces of the functions."""
 
 import json
-import logging
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from botocore.exceptions import ParamValidationError
 
 from opensessions import tokens
-from opensessions.aws.telemetry import Named, line
+from opensessions.aws.telemetry import line
 from opensessions.aws.tracing import XRay
 from opensessions.events import HistoryMessage
 from tests.aws.account import PROMPT
@@ -91,11 +90,3 @@ def test_a_value_that_was_refused_is_not_quoted() -> None:
         assert "Canary" in str(refusal.value)
         logged = json.loads(line({"exception": str(refusal.value)}))["exception"]
         assert "Canary" not in logged and "[redacted]" in logged
-
-
-def test_a_line_that_names_a_session_is_correlated_with_it() -> None:
-    session_id = f"session_{'b' * 32}"
-    record = logging.makeLogRecord({"msg": "session %s failed", "args": (session_id,)})
-    assert Named().filter(record) and record.__dict__["correlation_id"] == session_id
-    other = logging.makeLogRecord({"msg": "nothing"})
-    assert Named().filter(other) and "correlation_id" not in other.__dict__
