@@ -67,8 +67,7 @@ class Client(Side):
         self.request: Request | None = None
         self.route: Route | None = None
         self.upstream: Upstream | None = None
-        self.added = b""
-        self._head = b""
+        self.added = self._head = b""
         self._pending: bytearray | None = None
         self._keep = False
         self._repeat = False
