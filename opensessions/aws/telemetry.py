@@ -15,13 +15,6 @@ NAMESPACE = "opensessions"
 SERVICE = "opensessions"
 """The one dimension of the metrics."""
 
-_SECRET = re.compile(
-    r"os[bwsp]_\w{8,}|(?<=api_key=)[^&\s\"]+|(?<=token=)[^&\s\"]+"
-    r"|(?<=input_value=).*?(?=, input_type=)|(?<=, value: ).*(?=, type: <class )"
-)
-"""The last two are what pydantic and botocore quote of a value that they refuse: it may be a prompt."""
-_SESSION = re.compile(r"session_[0-9a-f]{32}")
-
 Handler = Callable[[Any, Any], Any]
 
 
