@@ -34,7 +34,7 @@ class Alarms(Construct):
         above = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
         self._alarm("OldestUnlaunched", "A session has waited for its sandbox for five minutes.", above, 300)
         self._alarm("OrphanedTasks", "A task ran for a session that had ended; it was stopped.", above, 0, 3)
-        self._alarm("DeadLetters", "A message about a task could not be handled.", above, 0)
+        self._alarm("DeadLetters", "A message about a task or a delivery could not be handled.", above, 0)
         below = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
         missing = cloudwatch.TreatMissingData.BREACHING
         self._alarm("Sweeps", "The sweep is silent, or always fails.", below, 1, missing=missing)

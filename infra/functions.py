@@ -18,7 +18,9 @@ from infra.logs import month_of_logs
 from infra.sandbox import Sandbox, allow_stopping
 from infra.table import PURGE, READ, WRITE, Table
 
-SECONDS = {"api": 29, "callback": 15, "task_state": 60, "sweep": 55}
+SECONDS = {"api": 29, "callback": 15, "task_state": 60, "deliver": 60, "sweep": 55}
+AT_ONCE = 10
+"""Calls of `deliver`: receivers that stall must not use the account's functions up."""
 TRACED = ("api", "task_state")
 """A trace costs more than a call of `callback`, which comes with every batch of events."""
 
@@ -42,12 +44,18 @@ class Functions(Construct):
     ) -> None:
         super().__init__(scope, "Functions")
         code = bundle.code(host_bundle)
-        self.tasks = self._queue()
-        storage = {**storage, "TASKS_QUEUE_URL": self.tasks.queue_url}
+        self.dead = sqs.Queue(self, "Dead", enforce_ssl=True, retention_period=cdk.Duration.days(14))
+        self.tasks, self.deliveries = self._queue("Tasks", "task_state"), self._queue("Deliveries", "deliver")
+        storage = {
+            **storage,
+            "TASKS_QUEUE_URL": self.tasks.queue_url,
+            "DELIVERIES_QUEUE_URL": self.deliveries.queue_url,
+        }
         supervising = {**storage, **placing, "RETENTION_DAYS": str(retention_days or 0)}
         self.api = self._function("api", code, supervising)
         self.callback = self._function("callback", code, storage)
         self.task_state = self._function("task_state", code, supervising)
+        self.deliver = self._function("deliver", code, storage)
         self.sweep = self._function("sweep", code, supervising)
         self._let_store(table, bucket)
         self._let_run(cluster, sandbox)
@@ -62,6 +70,7 @@ class Functions(Construct):
     def _let_store(self, table: Table, bucket: Bucket) -> None:
         for function in (self.api, self.callback, self.task_state, self.sweep):
             table.grant(function, *READ, "dynamodb:BatchGetItem", *WRITE)
+        table.grant(self.deliver, *READ, *WRITE)
         for lister in (self.api, self.sweep):
             table.grant_listing(lister)
         for keeper in (self.api, self.callback):
@@ -75,10 +84,12 @@ class Functions(Construct):
     def _let_run(self, cluster: ecs.Cluster, sandbox: Sandbox) -> None:
         for launcher in (self.api, self.task_state):
             sandbox.allow_launching(launcher, cluster)
-        for waker in (self.api, self.callback, self.task_state, self.sweep):
-            waker.add_to_role_policy(
-                iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.tasks.queue_arn])
-            )
+        tellers = (self.api, self.callback, self.task_state, self.sweep)
+        for queue, senders in ((self.tasks, tellers), (self.deliveries, (*tellers, self.deliver))):
+            for sender in senders:
+                sender.add_to_role_policy(
+                    iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queue.queue_arn])
+                )
         for stopper in (self.api, self.task_state):
             allow_stopping(stopper, cluster)
         allow_stopping(self.sweep, cluster, "ecs:DescribeTasks")
@@ -108,13 +119,12 @@ class Functions(Construct):
             log_group=log,
         )
 
-    def _queue(self) -> sqs.Queue:
-        self.dead = sqs.Queue(self, "Dead", enforce_ssl=True, retention_period=cdk.Duration.days(14))
+    def _queue(self, name: str, reader: str) -> sqs.Queue:
         return sqs.Queue(
             self,
-            "Tasks",
+            name,
             enforce_ssl=True,
-            visibility_timeout=cdk.Duration.seconds(SECONDS["task_state"] * 6),
+            visibility_timeout=cdk.Duration.seconds(SECONDS[reader] * 6),
             retention_period=cdk.Duration.days(1),
             dead_letter_queue=sqs.DeadLetterQueue(max_receive_count=3, queue=self.dead),
         )
@@ -132,4 +142,9 @@ class Functions(Construct):
         )
         self.task_state.add_event_source(
             sources.SqsEventSource(self.tasks, batch_size=10, report_batch_item_failures=True)
+        )
+        self.deliver.add_event_source(
+            sources.SqsEventSource(
+                self.deliveries, batch_size=1, max_concurrency=AT_ONCE, report_batch_item_failures=True
+            )
         )

@@ -32,13 +32,14 @@ def _of_gateway(made: Template) -> dict[str, str]:
     return {**variables, "AWS_REGION": "us-east-1"}
 
 
-@pytest.mark.parametrize("name", ["api", "callback", "task_state", "sweep"])
+@pytest.mark.parametrize("name", ["api", "callback", "task_state", "deliver", "sweep"])
 def test_a_function_can_read_its_settings(name: str) -> None:
     variables = _of_function(template(previews="domain"), name)
     storage = settings.storage(variables)
     assert storage.table == "<Table>"
     assert storage.preview("sb-1", 5173) == "https://sb-1-p5173.previews.example.net"
     assert settings.tasks_queue(variables) == "<FunctionsTasks>"
+    assert settings.deliveries_queue(variables) == "<FunctionsDeliveries>"
     if name in LAUNCHING:
         assert settings.cluster(variables).task_definition.endswith("opensessionsSandboxTask57DF64AB")
 

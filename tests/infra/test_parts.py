@@ -94,14 +94,26 @@ def test_each_file_is_a_function_and_the_reverse() -> None:
 
 def test_what_is_called_from_a_queue_has_time_for_it() -> None:
     made = template()
-    [source] = properties(made, "AWS::Lambda::EventSourceMapping")
-    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    queues = properties(made, "AWS::SQS::Queue")
-    [tasks] = [queue for queue in queues if "RedrivePolicy" in queue]
-    [function] = [
-        f for f in properties(made, "AWS::Lambda::Function") if f["Handler"] == "functions.task_state.handler"
+    queues, functions = of_type(made, "AWS::SQS::Queue"), of_type(made, "AWS::Lambda::Function")
+    called = {}
+    for source in properties(made, "AWS::Lambda::EventSourceMapping"):
+        assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        queue = queues[source["EventSourceArn"]["Fn::GetAtt"][0]]["Properties"]
+        function = functions[source["FunctionName"]["Ref"]]["Properties"]
+        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+        called[function["Handler"]] = queue
+    assert set(called) == {"functions.task_state.handler", "functions.deliver.handler"}
+    assert len([queue for queue in queues.values() if "RedrivePolicy" in queue["Properties"]]) == len(called)
+
+
+def test_receivers_that_stall_use_up_no_more_than_their_share() -> None:
+    made = template()
+    [source] = [
+        each
+        for each in properties(made, "AWS::Lambda::EventSourceMapping")
+        if plain(each["FunctionName"]["Ref"]) == "FunctionsDeliver"
     ]
-    assert tasks["VisibilityTimeout"] >= 6 * function["Timeout"]
+    assert (source["BatchSize"], source["ScalingConfig"]) == (1, {"MaximumConcurrency": 10})
 
 
 def test_event_streams_and_files_go_to_the_gateway() -> None:

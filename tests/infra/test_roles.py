@@ -20,7 +20,8 @@ WRITE = {f"dynamodb:{action} on <Table>" for action in ("PutItem", "UpdateItem",
 PURGE = {"dynamodb:BatchWriteItem on <Table>"}
 LIST = {f"dynamodb:Query on <Table>/index/{index}" for index in ("by_account", "by_user", "due")}
 LIST_OBJECTS = {"s3:ListBucket on <Bucket>", "s3:ListBucketVersions on <Bucket>"}
-SEND = {"sqs:SendMessage on <FunctionsTasks>"}
+DELIVER = {"sqs:SendMessage on <FunctionsDeliveries>"}
+SEND = {"sqs:SendMessage on <FunctionsTasks>"} | DELIVER
 TRACE = {"xray:PutTelemetryRecords on *", "xray:PutTraceSegments on *"}
 STOP = {f"ecs:ListTasks on * {IN_CLUSTER}", f"ecs:StopTask on {TASKS} {IN_CLUSTER}"}
 LAUNCH = {
@@ -61,6 +62,8 @@ EXPECTED = {
     "Functionscallbackrole": READ_MANY | WRITE | SEND | KEEP | log("Functionscallbacklogs"),
     "Functionstaskstaterole": READ_MANY | WRITE | TRACE | STOP | LAUNCH | SEND | CONSUME
     | log("Functionstaskstatelogs"),
+    "Functionsdeliverrole": READ | WRITE | DELIVER
+    | {right.replace("Tasks", "Deliveries") for right in CONSUME} | log("Functionsdeliverlogs"),
     "Functionssweeprole": READ_MANY | WRITE | LIST | PURGE | STOP | SEND | LIST_OBJECTS
     | objects("DeleteObject", "DeleteObjectVersion", beneath=("sessions",))
     | log("Functionssweeplogs") | {f"ecs:DescribeTasks on {TASKS} {IN_CLUSTER}"},
