@@ -15,7 +15,7 @@ help: ## What can be made
 run: .venv/local .venv-sandbox/ready bubblewrap ## The whole system on this machine, at http://127.0.0.1:8000
 	@exec $(BIN)/python -m opensessions.local.server
 
-test: .venv/dev .venv-sandbox/ready bubblewrap chromium ## All tests
+test: .venv/dev .venv-sandbox/ready .cache/webhooks/node_modules bubblewrap chromium ## All tests
 	@$(BIN)/pytest -n 2
 
 lint: .venv/dev ## Style and the import contracts
@@ -121,6 +121,11 @@ clean: ## Remove what was made here; sessions and their files are kept
 .cache/cdk/node_modules:
 	@command -v npm >/dev/null || { $(call install,npm); }
 	@npm install --silent --no-save --prefix .cache/cdk aws-cdk@2.1148.1
+
+# The library by which the receivers of webhooks verify them, to check ours against.
+.cache/webhooks/node_modules:
+	@command -v npm >/dev/null || { $(call install,npm); }
+	@npm install --silent --no-save --ignore-scripts --prefix .cache/webhooks standardwebhooks@1.1.1
 
 .venv-sandbox/ready: .venv/bin/python requirements/sandbox.txt
 	@echo "Setting up the sandbox with the Claude agent (about 170 MB)"
