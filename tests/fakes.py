@@ -199,7 +199,7 @@ class World:
         """A whole turn, and the version after it."""
         session = self.turn(session)
         number = session.versions + 1
-        said = changed(text, number).model_copy(update={k: more[k] for k in more if k == "claude_session_id"})
+        said = changed(text, number).model_copy(update={k: more[k] for k in more if k in Turn.model_fields})
         kept = self.pack(session, commit=commit(number), turns=[said], **more)
         assert kept.version == session.versions + 1
         return self.now(session)
