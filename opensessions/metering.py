@@ -141,12 +141,19 @@ class Metering:
         self.allowances.check(account, request.user_id)
 
     def admit_message(self, session: Session) -> None:
-        """Whether a session may take a message. Raises OverBudget."""
+        """Whether a session may take a message. Raises OverBudget; one whose budget is used up, or its user's
+        by other sessions, is told so and halted as if a call of it had been refused.
+        """
         turns = session.limits.turns
         if turns is not None and session.asked >= turns:
             reason = f"The {turns} turns of this session are used up: raise its limit to go on."
             raise OverBudget(reason, "session.turns")
-        self.allowances.check(session.account, session.user_id, session)
+        try:
+            self.allowances.check(session.account, session.user_id, session)
+        except OverBudget:
+            user, account = self._allowed(session)
+            self._refusal(session, budgets.budgets(session, user, account, self._clock()))
+            raise
 
     def limited(self, session: Session, limits: Limits) -> Session:
         """The session with other limits. Raises InvalidRequest for money if its model has no known price."""
