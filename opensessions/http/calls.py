@@ -12,6 +12,7 @@ from opensessions.http.credentials import bearer
 from opensessions.http.fields import Fields
 from opensessions.http.strict_json import parse
 from opensessions.http.views import SessionId
+from opensessions.logbook import concerns
 from opensessions.metering import Metering
 
 router = APIRouter(redirect_slashes=False)
