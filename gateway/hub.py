@@ -166,6 +166,10 @@ class Hub:
         topic = self._topics.get(session_id)
         return len(topic.watchers) if topic else 0
 
+    def __len__(self) -> int:
+        """How many watch, all sessions together."""
+        return sum(len(topic.watchers) for topic in list(self._topics.values()))
+
     def wants_deltas(self, session_id: str) -> bool:
         """Whether anybody would see a partial text."""
         topic = self._topics.get(session_id)
