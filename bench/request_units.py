@@ -23,15 +23,18 @@ from opensessions import tokens
 from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Part, Turn
+from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
-from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.hooks import DynamoHooks
+from opensessions.aws.keyring import DynamoKeyring
+from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import create_table
 from opensessions.destinations import Destinations
 from opensessions.dispatch import Dispatch
 from opensessions.events import EventBatch, SandboxReady, TurnComplete
 from opensessions.keeping import Keeper, place
+from opensessions.keys import Keys
 from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.metering import Metering
@@ -107,7 +110,8 @@ class Bench:
             dispatch=Dispatch(hooks, **sending), **shared,
         )  # fmt: skip
         passes = DynamoPasses("sessions", self.meter)  # type: ignore[arg-type]
-        admission = Admission(self.store, passes, clock=lambda: self.now)
+        keyring = DynamoKeyring("sessions", self.meter)  # type: ignore[arg-type]
+        admission = Admission(self.store, passes, keyring, clock=lambda: self.now)
         self.service = Service(
             self.store, self.supervisor, keeper, new_id=new_id, preview_url=preview,
             webhooks=Webhooks(hooks, Destinations(), new_id=new_id, **sending),
@@ -116,8 +120,8 @@ class Bench:
         self.testimony = Testimony(
             self.store, blobs, preview_url=preview, later=later, admission=admission, **shared
         )
-        self.key = tokens.api_key()
-        self.store.put_key(tokens.sha256(self.key), "acme")
+        keys = Keys(keyring, DynamoAudit("sessions", self.meter), lambda: self.now)  # type: ignore[arg-type]
+        self.key, _ = keys.create("acme")
         self._said = 0
 
     def operations(self) -> Iterator[Operation]:

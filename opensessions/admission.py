@@ -8,6 +8,7 @@ from opensessions import tokens
 from opensessions.callers import Caller
 from opensessions.draft import decided
 from opensessions.errors import Conflict, Unauthorized
+from opensessions.keyring import Key, Keyring
 from opensessions.models import Session, Status
 from opensessions.passes import PREVIEW_SECONDS, Pass, Passes, PassScope
 from opensessions.ports import SessionStore
@@ -30,23 +31,37 @@ class Admission:
         self,
         store: SessionStore,
         passes: Passes,
+        keyring: Keyring,
         *,
         clock: Callable[[], datetime],
         wake: Callable[[str], None] = lambda session_id: None,
     ) -> None:
         self._store, self._passes, self._clock, self._wake = store, passes, clock, wake
+        self._keyring = keyring
 
     def caller(self, secret: str) -> Caller:
-        """Whose API key or session's token this is. Raises Unauthorized; a token also when it has expired or
-        was revoked, and once its session has ended.
+        """Whose API key or session's token this is. Raises Unauthorized; a key also when it was revoked, a
+        token when it has expired or was revoked, and once its session has ended.
         """
         if session_id := tokens.session_of(secret):
             return self._visitor(session_id, secret)
-        hashed = tokens.sha256(secret)
-        account = self._store.account(hashed) if len(secret) in tokens.API_KEY_LENGTH else None
-        if account is None:
-            raise Unauthorized("The API key is missing or not known; send it in the X-API-Key header.")
-        return Caller(account, hashed)
+        key = self._keyring.find(tokens.sha256(secret)) if len(secret) in tokens.API_KEY_LENGTH else None
+        caller = Caller(key.account, key.scope, key) if key else None
+        if key is None or caller is None or key.revoked_at:
+            reason = "The API key is missing, not known or revoked; send it in the X-API-Key header."
+            raise Unauthorized(reason, caller)
+        return caller
+
+    def good(self, key: Key) -> bool:
+        """Whether a key still opens its account."""
+        now = self._keyring.find(key.hash)
+        return now is not None and now.revoked_at is None
+
+    def used(self, key: Key) -> None:
+        """Write down that a key is used, now and then."""
+        now = self._clock()
+        if key.stale(now):
+            self._keyring.used(key, now)
 
     def issue(
         self, session: Session, scope: PassScope, seconds: int = TOKEN_SECONDS, port: int | None = None
@@ -93,10 +108,16 @@ class Admission:
         kept = self._passes.get(session_id, hashed)
         session = self._session(kept) if kept else None
         if kept is None or session is None or kept.scope == "preview":
-            raise Unauthorized(
-                "The session's token is not known, has expired, or was revoked; get a new one."
-            )
-        return Caller(session.account, hashed, kept.scope, kept)
+            reason = "The session's token is not known, has expired, or was revoked; get a new one."
+            raise Unauthorized(reason, self._former(kept))
+        return Caller(session.account, kept.scope, session_pass=kept)
+
+    def _former(self, kept: Pass | None) -> Caller | None:
+        """Who showed a token that opens nothing any more."""
+        session = self._store.get(kept.session_id) if kept else None
+        if kept is None or session is None or kept.scope == "preview":
+            return None
+        return Caller(session.account, kept.scope, session_pass=kept)
 
     def _session(self, kept: Pass) -> Session | None:
         """The session that a pass still opens."""

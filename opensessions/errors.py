@@ -2,7 +2,7 @@
 
 OpenSessionsError
 ├── InvalidRequest      a value the caller sent is wrong; `field` names it
-├── Unauthorized        no key or token, or one that is not known (any more)
+├── Unauthorized        no key or token, or one that is not known (any more); `former` is whose it was
 ├── Forbidden           known, and not allowed to do this
 ├── NotFound            unknown, or another's: the two are told apart nowhere
 ├── Conflict            legal in itself, but not now
@@ -30,7 +30,9 @@ class InvalidRequest(OpenSessionsError):
 
 
 class Unauthorized(OpenSessionsError):
-    pass
+    def __init__(self, message: str, former: object = None) -> None:
+        super().__init__(message)
+        self.former = former
 
 
 class Forbidden(OpenSessionsError):

@@ -132,14 +132,6 @@ class SessionStore(Protocol):
         """Forget a template. Idempotent."""
         ...
 
-    def put_key(self, key_hash: str, account: str) -> None:
-        """Make an API key, known by the SHA-256 of it in hex, open an account. Again: no change."""
-        ...
-
-    def account(self, key_hash: str) -> str | None:
-        """The account that a key opens."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Launch:

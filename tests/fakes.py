@@ -17,11 +17,13 @@ from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
 from opensessions.hooks import Errand, Hooks
 from opensessions.keeping import Keeper, place
+from opensessions.keyring import Key, Keyring, Scope, key_id
 from opensessions.ledger import Ledger
 from opensessions.lifecycle import Deadlines
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
 from opensessions.local.hooks import SqliteHooks
+from opensessions.local.keyring import SqliteKeyring
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
@@ -120,6 +122,7 @@ class World:
     narrows_egress: bool = True
     private_previews: bool = True
     passes: Passes = field(default_factory=FakePasses)
+    keyring: Keyring = None  # type: ignore[assignment]
     blobs: BlobStore = None  # type: ignore[assignment]
     ledger: Ledger = None  # type: ignore[assignment]
     day_cost_usd: float | None = None
@@ -145,7 +148,9 @@ class World:
             self.store, self.ledger, self.allowances, Prices(PRICES), later=later, **shared
         )
         shared, named = shared | {"metering": self.metering}, named | {"metering": self.metering}
-        named["admission"] = Admission(self.store, self.passes, clock=self.clock, wake=self.woken.append)
+        self.keyring = self.keyring or SqliteKeyring(Database(self.folder / "keys.db"))
+        told = {"clock": self.clock, "wake": self.woken.append}
+        named["admission"] = Admission(self.store, self.passes, self.keyring, **told)
         self.supervisor = Supervisor(
             self.store,
             self.runtime,
@@ -254,15 +259,17 @@ def commit(number: int) -> str:
 
 def world(folder: Path, **more: Any) -> World:
     database = Database(folder / "sessions.db")
-    more = {"passes": SqlitePasses(database), "clock": Clock(), **more}
+    more = {"passes": SqlitePasses(database), "keyring": SqliteKeyring(database), "clock": Clock(), **more}
     beside = {"ledger": SqliteLedger(database, more["clock"]), "hooks": SqliteHooks(database, more["clock"])}
     store = SqliteStore(database, stored=lambda *stored: made.dispatch.stored(*stored))
     made = World(store, folder, **beside, **more)
     return made
 
 
-def open_account(store: SessionStore, account: str = "acme") -> str:
+def open_account(keyring: Keyring, account: str = "acme", scope: Scope = "admin") -> str:
     """A key that opens an account."""
     key = tokens.api_key()
-    store.put_key(tokens.sha256(key), account)
+    hashed, name = tokens.sha256(key), secrets.token_hex(4)
+    new = {"id": key_id(hashed), "hash": hashed, "account": account, "name": name, "scope": scope}
+    keyring.put(Key.model_validate({**new, "created_at": datetime.now(UTC)}))
     return key

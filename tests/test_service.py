@@ -236,7 +236,7 @@ def test_pages_filter_by_user_and_status(here: World) -> None:
 
 
 def test_keys_open_accounts(here: World) -> None:
-    key = open_account(here.store)
+    key = open_account(here.keyring)
     assert here.service.authenticate(key).account == "acme"
     for wrong in ("", "osb_", key[:-1], key + "x", "x" * 10_000):
         with pytest.raises(Unauthorized):

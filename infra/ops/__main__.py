@@ -10,7 +10,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.context import ContextError
 from infra.ops import choice, examination, keys, teardown
 from infra.ops.account import Account, Deployment, OperatorError
-from opensessions import tokens
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -20,16 +19,15 @@ def doctor(arguments: argparse.Namespace) -> int:
 def key(arguments: argparse.Namespace) -> int:
     deployment = _deployment(arguments)
     if arguments.revoke:
-        keys.revoke(deployment, arguments.revoke)
-        print("Revoked.", file=sys.stderr)
-        return 0
-    made = keys.create(deployment, arguments.account)
-    print(made)
-    print(
-        f"The key of {arguments.account}, shown this once. Revoke it with "
-        f"`make key REVOKE={tokens.sha256(made)}`.",
-        file=sys.stderr,
-    )
+        gone = keys.revoke(deployment, arguments.revoke)
+        print(f"Revoked {gone.id} ({gone.name}) of {gone.account}.", file=sys.stderr)
+    elif arguments.list:
+        print(keys.listed(deployment, arguments.account))
+    else:
+        secret, made = keys.create(deployment, arguments.account, arguments.name, arguments.scopes)
+        print(secret)
+        told = f"The key {made.name} of {made.account} ({','.join(made.scopes)}), shown this once."
+        print(f"{told} Revoke it with `make key REVOKE={made.id}`.", file=sys.stderr)
     return 0
 
 
@@ -61,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, about in {
         doctor: "what would stop a deployment, and what it will cost",
-        key: "make an API key for an account, or revoke one",
+        key: "make an API key for an account, list its keys, or revoke one",
         outputs: "what the stack says of itself",
         destroy: "end all sandboxes and take the stack down; data is kept",
     }.items():
@@ -74,7 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         if command is key:
             which = sub.add_mutually_exclusive_group(required=True)
             which.add_argument("--account", help="whose sessions the key opens; a new name is a new account")
-            which.add_argument("--revoke", metavar="SHA256", help="of the key that is to open nothing more")
+            which.add_argument("--revoke", metavar="ID", help="of the key that is to open nothing more")
+            sub.add_argument("--name", default="default", help="two keys of one name can be good at a time")
+            sub.add_argument(
+                "--scopes", default="admin", help="read, write or admin, each with those before it"
+            )
+            sub.add_argument("--list", action="store_true", help="the account's keys, instead of making one")
         if command is outputs:
             sub.add_argument("name", nargs="?", help="print the value of this one alone")
             sub.add_argument("--json", action="store_true", help="as a JSON object")

@@ -1,37 +1,45 @@
 """API keys: what a caller sends. The table holds nothing but their SHA-256."""
 
-import re
+from datetime import UTC, datetime
 
 from infra.ops.account import Deployment, OperatorError
-from opensessions import tokens
-from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.audit import DynamoAudit
+from opensessions.aws.keyring import DynamoKeyring
+from opensessions.errors import OpenSessionsError
+from opensessions.keyring import Key, widest
+from opensessions.keys import Keys, line
 
-_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_HASH = re.compile(r"[0-9a-f]{64}")
+
+def create(
+    deployment: Deployment, account: str, name: str = "default", scopes: str = "admin"
+) -> tuple[str, Key]:
+    """A new API key, which cannot be read again, and what is kept of it. Raises OperatorError."""
+    try:
+        return _keys(deployment).create(account, name, widest(scopes))
+    except OpenSessionsError as error:
+        raise OperatorError(str(error)) from None
 
 
-def create(deployment: Deployment, account: str) -> str:
-    """A new API key of an account, which needs no other preparation. It cannot be read again."""
-    if not _ACCOUNT.fullmatch(account):
+def listed(deployment: Deployment, account: str) -> str:
+    """The keys of an account, one on a line. Raises OperatorError."""
+    try:
+        keys = _keys(deployment).list(account)
+    except OpenSessionsError as error:
+        raise OperatorError(str(error)) from None
+    return "\n".join(map(line, keys)) or f"{account} has no keys, or has them from an older version."
+
+
+def revoke(deployment: Deployment, name: str) -> Key:
+    """The key with this id or SHA-256 opens nothing from now on. Raises OperatorError when there is none."""
+    try:
+        return _keys(deployment).revoke(name)
+    except OpenSessionsError:
         raise OperatorError(
-            f"An account is 1 to 64 letters, digits, '-', '_' and '.', with one of the first two in front; "
-            f"{account!r} is not."
-        )
-    key = tokens.api_key()
-    _store(deployment).put_key(tokens.sha256(key), account)
-    return key
+            f"There is no key {name} in the table. A key is revoked by its id, which `make key ACCOUNT=… "
+            'LIST=1` tells, or by its SHA-256; of a key at hand: printf %s "$KEY" | sha256sum'
+        ) from None
 
 
-def revoke(deployment: Deployment, key_hash: str) -> None:
-    """The key with this SHA-256 opens nothing from now on. Raises OperatorError when there is none."""
-    if not _HASH.fullmatch(key_hash):
-        raise OperatorError(
-            "A key is revoked by its SHA-256 in hex, which was printed with it; of a key at hand: "
-            'printf %s "$KEY" | sha256sum'
-        )
-    if not _store(deployment).drop_key(key_hash):
-        raise OperatorError(f"There is no key {key_hash} in the table.")
-
-
-def _store(deployment: Deployment) -> DynamoStore:
-    return DynamoStore(deployment.output("TableName"), deployment.account.client("dynamodb"))
+def _keys(deployment: Deployment) -> Keys:
+    name, client = deployment.output("TableName"), deployment.account.client("dynamodb")
+    return Keys(DynamoKeyring(name, client), DynamoAudit(name, client), lambda: datetime.now(UTC))

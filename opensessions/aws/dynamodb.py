@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from opensessions import codec, commits
 from opensessions.aws import apart, table
 from opensessions.aws.batches import batch_get
@@ -147,26 +145,6 @@ class DynamoStore:
         )
         return int(table.values(answer["Attributes"])["n"])
 
-    def put_key(self, key_hash: str, account: str) -> None:
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=table.item(table.key_pk(key_hash), "META", account=account),
-                ConditionExpression="attribute_not_exists(pk)",
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-
-    def drop_key(self, key_hash: str) -> bool:
-        """Make a key open nothing. False when there was none."""
-        answer = self._client.delete_item(
-            TableName=self._table,
-            Key=table.attributes({"pk": table.key_pk(key_hash), "sk": "META"}),
-            ReturnValues="ALL_OLD",
-        )
-        return bool(answer.get("Attributes"))
-
     # ---- reading ----
 
     def get(self, session_id: str) -> Session | None:
@@ -264,10 +242,6 @@ class DynamoStore:
     def templates(self, account: str) -> list[Template]:
         stored = self._queries.range(table.account_pk(account), "TPL#", "TPL#~", _FIRST_PAGE)
         return sorted(map(_template, stored), key=lambda template: (template.created_at, template.id))
-
-    def account(self, key_hash: str) -> str | None:
-        found = self._queries.item(table.key_pk(key_hash), "META")
-        return str(found["account"]) if found else None
 
     # ---- parts ----
 

@@ -8,9 +8,11 @@
                                          CALL#<id> | OPEN#<id> (until it is settled)
                                          TOLD#<webhook's id> (how far it was told)
     SANDBOX#id                           META | IN#<number>
-    KEY#<sha256>                         META
+    KEY#<its id>                         META (in older tables: KEY#<sha256>)
     IDEMP#account#<sha256 of the key>    META
     ACCOUNT#account                      LIVE | TPL#<template's id> | HOOK#<webhook's id>
+                                         KEY#<sha256 of the key's name>#<1 or 2> (those that are good)
+    AUDIT#account                        <time>#<id>
     HOOK#id                              META | DEAD#<session's id>#<seq>
     USAGE#account                        ALL#<period> | DAY#<day>#<sha256 of the user's id> | MONTH#… (meters)
                                          ALLOWANCE | ALLOWANCE#<sha256 of the user's id>
@@ -105,8 +107,16 @@ def account_pk(account: str) -> str:
     return f"ACCOUNT#{account}"
 
 
-def key_pk(key_hash: str) -> str:
-    return f"KEY#{key_hash}"
+def key_pk(key_id: str) -> str:
+    return f"KEY#{key_id}"
+
+
+def key_sk(name: str, place: int) -> str:
+    return f"KEY#{_digest(name)}#{place}"
+
+
+def audit_pk(account: str) -> str:
+    return f"AUDIT#{account}"
 
 
 def claim_pk(account: str, key: str) -> str:

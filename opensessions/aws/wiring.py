@@ -14,6 +14,7 @@ from opensessions.aws import settings
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.fargate import FargateSandboxes
 from opensessions.aws.hooks import DynamoHooks
+from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
@@ -77,8 +78,12 @@ def blobs() -> S3Blobs:
 
 def admission() -> Admission:
     """Who is let in."""
-    passes = DynamoPasses(settings.storage().table, Late("dynamodb", QUICK))
-    return Admission(store(), passes, clock=_now, wake=_wake)
+    table = settings.storage().table
+    passes, keyring = (
+        DynamoPasses(table, Late("dynamodb", QUICK)),
+        DynamoKeyring(table, Late("dynamodb", QUICK)),
+    )
+    return Admission(store(), passes, keyring, clock=_now, wake=_wake)
 
 
 def metering() -> Metering:

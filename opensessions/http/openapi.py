@@ -23,7 +23,7 @@ _FAILURES = {
     400: "A part of the request is wrong; `field` names it.",
     401: "The API key is missing or not known.",
     402: "A budget is used up: the session's, or what its user or its account may use at a time.",
-    403: "The session's token is not good for this.",
+    403: "The scope of the key or of the session's token does not go that far.",
     404: "Unknown, or not yours.",
     409: "Possible in itself, but not now.",
     413: "Larger than what is taken.",

@@ -32,9 +32,17 @@ def _caller(request: Request, service: Ask) -> Caller:
     return service.authenticate(key)
 
 
-def _account(caller: Annotated[Caller, Depends(_caller)]) -> str:
-    """The account whose key was sent. Raises Unauthorized, and Forbidden for a session's token."""
-    caller.require("account")
+def _account(request: Request, caller: Annotated[Caller, Depends(_caller)]) -> str:
+    """The account whose key was sent. Raises Unauthorized, and Forbidden for a session's token, and for a key
+    that may only read where more is done.
+    """
+    caller.require_account("read" if request.method == "GET" else "write")
+    return caller.account
+
+
+def _administered(caller: Annotated[Caller, Depends(_caller)]) -> str:
+    """The account whose key of the scope admin was sent. Raises Unauthorized and Forbidden."""
+    caller.require_account("admin")
     return caller.account
 
 
@@ -65,7 +73,11 @@ def _key(value: str) -> str:
 
 
 Account = Annotated[str, Depends(_account)]
-"""For what takes an account's key: everything but a few calls on one session."""
+"""For what takes an account's key, not a session's token. Its scope is read for what is asked with GET, and
+write for all else.
+"""
+Admin = Annotated[str, Depends(_administered)]
+"""For what takes an account's key of the scope admin."""
 Reader = Annotated[Caller, Depends(_with("read"))]
 Writer = Annotated[Caller, Depends(_with("write"))]
 SessionId = Annotated[str, Depends(_session_id)]

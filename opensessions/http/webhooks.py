@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from opensessions.errors import InvalidRequest, NotFound
 from opensessions.http.bodies import Body
 from opensessions.http.openapi import answers, body, problems
-from opensessions.http.parameters import Account, Ask, PageSize
+from opensessions.http.parameters import Admin, Ask, PageSize
 from opensessions.http.strict_json import parse
 from opensessions.http.webhook_shapes import (
     WEBHOOK_ID,
@@ -47,7 +47,7 @@ AfterDelivery = Annotated[
 @router.post(
     "/v1/webhooks", **body("NewWebhook"), **answers("CreatedWebhook", 400, 401, 409, 413, status=201)
 )
-def create_webhook(service: Ask, account: Account, raw: Body) -> JSONResponse:
+def create_webhook(service: Ask, account: Admin, raw: Body) -> JSONResponse:
     """Be told of what happens in the sessions that are created from now on. The answer holds the secret that
     deliveries are signed with, by the Standard Webhooks rules; it can be read here only.
     """
@@ -57,13 +57,13 @@ def create_webhook(service: Ask, account: Account, raw: Body) -> JSONResponse:
 
 
 @router.get("/v1/webhooks", **answers("WebhookList", 401))
-def list_webhooks(service: Ask, account: Account) -> JSONResponse:
+def list_webhooks(service: Ask, account: Admin) -> JSONResponse:
     """The account's webhooks, oldest first, without those of single sessions."""
     return JSONResponse({"data": [shown(hook) for hook in service.webhooks.list(account)]})
 
 
 @router.get("/v1/webhooks/{webhook_id}", **answers("Webhook", 401, 404))
-def get_webhook(service: Ask, account: Account, webhook_id: WebhookId) -> JSONResponse:
+def get_webhook(service: Ask, account: Admin, webhook_id: WebhookId) -> JSONResponse:
     """A webhook; also one of a single session."""
     return JSONResponse(shown(service.webhooks.get(account, webhook_id)))
 
@@ -74,7 +74,7 @@ def get_webhook(service: Ask, account: Account, webhook_id: WebhookId) -> JSONRe
     response_model=None,
     responses={204: {"description": "Deleted."}, **problems(401, 404)},
 )
-def delete_webhook(service: Ask, account: Account, webhook_id: WebhookId) -> Response:
+def delete_webhook(service: Ask, account: Admin, webhook_id: WebhookId) -> Response:
     """Delete a webhook: it is told nothing any more, and what it was not told is forgotten."""
     service.webhooks.delete(account, webhook_id)
     return Response(status_code=204)
@@ -83,7 +83,7 @@ def delete_webhook(service: Ask, account: Account, webhook_id: WebhookId) -> Res
 @router.get("/v1/webhooks/{webhook_id}/deliveries", **answers("DeliveryList", 400, 401, 404))
 def list_deliveries(
     service: Ask,
-    account: Account,
+    account: Admin,
     webhook_id: WebhookId,
     status: Dead = "dead",
     limit: PageSize = 20,
@@ -103,7 +103,7 @@ def list_deliveries(
     **body("Redelivery", required=False),
     **answers("Redelivered", 400, 401, 404, 409, 413, status=202),
 )
-def redeliver(service: Ask, account: Account, webhook_id: WebhookId, raw: Body) -> JSONResponse:
+def redeliver(service: Ask, account: Admin, webhook_id: WebhookId, raw: Body) -> JSONResponse:
     """Try deliveries that failed for good once more each: one, those of a session, or any, at most 100 at a
     time. One that succeeds is gone from the list.
     """

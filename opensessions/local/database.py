@@ -70,6 +70,18 @@ CREATE TABLE letter (
     PRIMARY KEY (hook_id, session_id, seq));
 CREATE INDEX letter_of_session ON letter (session_id);
 CREATE INDEX letter_expiry ON letter (expires_at);
+ALTER TABLE api_key ADD COLUMN id TEXT;
+ALTER TABLE api_key ADD COLUMN name TEXT NOT NULL DEFAULT 'server';
+ALTER TABLE api_key ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin';
+ALTER TABLE api_key ADD COLUMN created_at TEXT;
+ALTER TABLE api_key ADD COLUMN last_used_at TEXT;
+ALTER TABLE api_key ADD COLUMN revoked_at TEXT;
+UPDATE api_key SET id = 'key_' || lower(hex(randomblob(16)));
+CREATE UNIQUE INDEX api_key_id ON api_key (id);
+CREATE INDEX api_key_by_account ON api_key (account, created_at) WHERE revoked_at IS NULL;
+CREATE TABLE audit (
+    account TEXT, at TEXT, id TEXT, body TEXT NOT NULL, PRIMARY KEY (account, at, id)) WITHOUT ROWID;
+CREATE INDEX audit_by_time ON audit (at);
 """,
 )
 """From nothing to the present schema; a file has taken as many of these as its `user_version` says."""

@@ -112,10 +112,6 @@ class SqliteStore:
         with self._database.writing() as db:
             db.execute("DELETE FROM template WHERE account = ? AND id = ?", (account, template_id))
 
-    def put_key(self, key_hash: str, account: str) -> None:
-        with self._database.writing() as db:
-            db.execute("INSERT OR IGNORE INTO api_key VALUES (?, ?)", (key_hash, account))
-
     # ---- reading ----
 
     def get(self, session_id: str) -> Session | None:
@@ -185,10 +181,6 @@ class SqliteStore:
     def templates(self, account: str) -> list[Template]:
         sql = "SELECT body FROM template WHERE account = ? ORDER BY created_at, id"
         return [Template.model_validate_json(body) for (body,) in self._all(sql, account)]
-
-    def account(self, key_hash: str) -> str | None:
-        rows = self._all("SELECT account FROM api_key WHERE hash = ?", key_hash)
-        return str(rows[0][0]) if rows else None
 
     def _session(self, where: str, value: str) -> Session | None:
         rows = self._all(_SESSION + where, value)

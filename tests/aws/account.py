@@ -23,6 +23,7 @@ from moto.moto_api import state_manager
 from moto.server import ThreadedMotoServer
 
 from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.table import create_table
 from opensessions.ports import SessionStore
 from tests.aws.cloud import CREDENTIALS, REPOSITORY
@@ -134,6 +135,7 @@ class Account:
     front: Front
     environment: dict[str, str]
     store: SessionStore
+    keyring: DynamoKeyring
     functions: list[Function] = field(default_factory=list)
 
     def client(self, service: str) -> Any:
@@ -188,7 +190,7 @@ def _furnish(account: Account) -> None:
     name = f"os-{uuid.uuid4()}"
     tables = account.client("dynamodb")
     create_table(tables, name)
-    account.store = DynamoStore(name, tables)
+    account.store, account.keyring = DynamoStore(name, tables), DynamoKeyring(name, tables)
     account.client("s3").create_bucket(Bucket=name)
     account.environment |= {
         "PATH": os.environ["PATH"],
@@ -199,6 +201,7 @@ def _furnish(account: Account) -> None:
         "BUCKET_NAME": name,
         "PREVIEW_URL": "https://{sandbox}-p{port}.preview.test",
         "TASKS_QUEUE_URL": account.client("sqs").create_queue(QueueName=name)["QueueUrl"],
+        "DELIVERIES_QUEUE_URL": account.client("sqs").create_queue(QueueName=f"{name}-d")["QueueUrl"],
         "QUOTA_LIVE": "50",
         **placing(account.client, name),
     }

@@ -27,6 +27,7 @@ from moto.server import ThreadedMotoServer
 
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.hooks import DynamoHooks
+from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.table import create_table
@@ -168,6 +169,7 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     objects.create_bucket(Bucket=name)
     beside: dict[str, Any] = {"blobs": S3Blobs(objects, name), "passes": DynamoPasses(name, client)}
     beside["hooks"] = DynamoHooks(name, client)
+    beside["keyring"] = DynamoKeyring(name, client)
     here = World(DynamoStore(name, client), folder, **beside)
     here.clock.now = datetime.now(UTC)
     lambdas = Lambdas(callback.create_app(here.testimony))

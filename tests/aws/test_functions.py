@@ -30,7 +30,7 @@ def callback(cloud: Account) -> Function:
 
 @pytest.fixture(scope="module")
 def key(cloud: Account) -> str:
-    return open_account(cloud.store)
+    return open_account(cloud.keyring)
 
 
 def created(api: Function, key: str) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_what_fails_is_logged_with_the_session_and_without_a_secret(cloud: Accou
 
 def test_an_account_has_a_quota(cloud: Account) -> None:
     api = cloud.function("api", QUOTA_LIVE="1", POWERTOOLS_LOGGER_LOG_EVENT="true")
-    key = open_account(cloud.store, "small")
+    key = open_account(cloud.keyring, "small")
     created(api, key)
     refused = api(proxied("POST", "/v1/sessions", key, {"prompt": PROMPT, "user_id": "u1"}))
     assert refused["statusCode"] == 429 and int(refused["headers"]["retry-after"]) > 0

@@ -31,7 +31,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="module")
 def key(running: Cloud) -> str:
-    return open_account(running.here.store)
+    return open_account(running.here.keyring)
 
 
 @pytest.fixture(scope="module")

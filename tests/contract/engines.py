@@ -16,15 +16,21 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from opensessions.audit import Audit
+from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.hooks import DynamoHooks
+from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.table import INDEXES, create_table
 from opensessions.hooks import Hooks
+from opensessions.keyring import Keyring
 from opensessions.ledger import Ledger
+from opensessions.local.audit import SqliteAudit
 from opensessions.local.database import Database
 from opensessions.local.hooks import SqliteHooks
+from opensessions.local.keyring import SqliteKeyring
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.sqlite import SqliteStore
@@ -59,6 +65,14 @@ class Engine(Protocol):
         """What keeps passes beside the store."""
         ...
 
+    def keyring(self) -> Keyring:
+        """What keeps API keys beside the store."""
+        ...
+
+    def audit(self) -> Audit:
+        """The record of who did what."""
+        ...
+
     def dump(self) -> Dump:
         """All that is stored, raw, by kind: `head`, `event`, …"""
         ...
@@ -89,6 +103,12 @@ class SqliteEngine:
 
     def passes(self) -> SqlitePasses:
         return SqlitePasses(self.open()._database)
+
+    def keyring(self) -> SqliteKeyring:
+        return SqliteKeyring(self.open()._database)
+
+    def audit(self) -> SqliteAudit:
+        return SqliteAudit(self.open()._database)
 
     def close(self) -> None:
         for store in self._opened:
@@ -166,6 +186,12 @@ class DynamoEngine:
 
     def passes(self) -> DynamoPasses:
         return DynamoPasses(self.table, self.client)  # type: ignore[arg-type]
+
+    def keyring(self) -> DynamoKeyring:
+        return DynamoKeyring(self.table, self.client)  # type: ignore[arg-type]
+
+    def audit(self) -> DynamoAudit:
+        return DynamoAudit(self.table, self.client, self.clock)  # type: ignore[arg-type]
 
     def close(self) -> None:
         self.client.delete_table(TableName=self.table)

@@ -176,14 +176,3 @@ def test_what_is_moved_or_cleared_is_not_due(store: SessionStore) -> None:
     assert list(store.due(later, 9)) == [moved.id]
     store.commit(cleared, cleared.model_copy(update={"due_at": START}))
     assert list(store.due(later, 9)) == [cleared.id, moved.id]
-
-
-# ---- keys ----
-
-
-def test_a_key_opens_its_account(store: SessionStore) -> None:
-    store.put_key("ab" * 32, "acme")
-    store.put_key("ab" * 32, "acme")
-    store.put_key("ab" * 32, "other")
-    assert store.account("ab" * 32) == "acme"
-    assert store.account("cd" * 32) is None

@@ -55,6 +55,15 @@ class Server(Target):
         self.http = httpx2.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=30)
         return self
 
+    def keys(self, *words: str) -> str:
+        """What the operator's command for keys prints."""
+        environment = {"PATH": os.environ["PATH"], "OPENSESSIONS_DATA_DIR": str(self.data / "data")}
+        command = [sys.executable, "-m", "opensessions.local.keys", *words]
+        return subprocess.run(
+            command, cwd=REPO, env=environment, stdout=subprocess.PIPE, check=True, text=True,
+            user=self.user, group=self.user, extra_groups=None if self.user is None else [],
+        ).stdout  # fmt: skip
+
     def _announced(self) -> str | None:
         over = self.process.poll() is not None
         text = (self.data / "server.log").read_bytes()[self._began :].decode(errors="replace")

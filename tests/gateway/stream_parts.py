@@ -64,7 +64,7 @@ class Sessions:
     def authenticate(self, key: str) -> Caller:
         kept = self.passes.get(key)
         if kept and kept.number == self.revocations and datetime.now(UTC) < kept.expires_at:
-            return Caller("acme", "", "read", kept)
+            return Caller("acme", "read", session_pass=kept)
         if key != KEY:
             raise Unauthorized("The API key is not known.")
         return Caller("acme")

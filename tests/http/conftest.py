@@ -30,7 +30,7 @@ def keyless(here: World) -> Iterator[TestClient]:
 @pytest.fixture
 def client(here: World) -> Iterator[TestClient]:
     """A caller of the account "acme"."""
-    key = open_account(here.store)
+    key = open_account(here.keyring)
     with TestClient(api.create_app(here.service), headers={"X-API-Key": key}) as client:
         yield client
 
@@ -38,7 +38,7 @@ def client(here: World) -> Iterator[TestClient]:
 @pytest.fixture
 def other(here: World) -> Iterator[TestClient]:
     """A caller of another account."""
-    key = open_account(here.store, "globex")
+    key = open_account(here.keyring, "globex")
     with TestClient(api.create_app(here.service), headers={"X-API-Key": key}) as client:
         yield client
 

@@ -58,7 +58,7 @@ def test_create_answers_with_the_whole_session(client: TestClient) -> None:
 
 
 def test_a_key_is_taken_from_either_header(here: World, keyless: TestClient) -> None:
-    key = open_account(here.store)
+    key = open_account(here.keyring)
     for headers in (
         {"X-API-Key": key},
         {"Authorization": f"Bearer {key}"},
@@ -86,7 +86,7 @@ def test_a_stranger_is_turned_away_before_the_request_is_looked_at(keyless: Test
 
 
 def test_o23_a_key_in_the_url_is_not_taken(here: World, keyless: TestClient, dump: Dump) -> None:
-    key, session = open_account(here.store), here.create()
+    key, session = open_account(here.keyring), here.create()
     before, one = dump(), f"{SESSIONS}/{session.id}"
     message = {"message": "x", "user_id": "u1"}
     for method, url, body in [
@@ -113,7 +113,7 @@ def test_o05_a_web_page_cannot_post_a_form(here: World, keyless: TestClient, dum
     response = keyless.post(SESSIONS, content=b'{"prompt": "x", "user_id": "u"}', headers=headers)
     assert response.status_code == 401 and dump() == before
     assert "Access-Control-Allow-Credentials" not in response.headers
-    key = open_account(here.store)
+    key = open_account(here.keyring)
     known = keyless.post(SESSIONS, content=b"{}", headers=headers | {"X-API-Key": key})
     assert known.status_code == 400
 
@@ -322,7 +322,7 @@ def test_a_page_of_large_events_stays_within_what_can_be_answered(here: World, c
 
 def test_a_used_up_quota_says_when_to_come_back(tmp_path: Any) -> None:
     here = world(tmp_path, quota=Quota(live=10, creates=1))
-    client = TestClient(create_app(here.service), headers={"X-API-Key": open_account(here.store)})
+    client = TestClient(create_app(here.service), headers={"X-API-Key": open_account(here.keyring)})
     created(client)
     response = client.post(SESSIONS, json=GOOD)
     assert (response.status_code, response.json()["error"]["type"]) == (429, "rate_limited")

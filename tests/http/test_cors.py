@@ -34,7 +34,7 @@ def caller(here: World) -> Iterator[TestClient]:
 
     here.service.page = page  # type: ignore[assignment]
     with TestClient(api.create_app(here.service), raise_server_exceptions=False) as client:
-        client.headers["X-API-Key"] = open_account(here.store)
+        client.headers["X-API-Key"] = open_account(here.keyring)
         yield client
 
 

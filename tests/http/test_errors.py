@@ -16,7 +16,7 @@ def test_a_fault_of_ours_is_logged_and_says_nothing(here: World, caplog: pytest.
     here.service.page = broken  # type: ignore[assignment]
     client = TestClient(api.create_app(here.service))
     with caplog.at_level(logging.ERROR):
-        response = client.get("/v1/sessions", headers={"X-API-Key": open_account(here.store)})
+        response = client.get("/v1/sessions", headers={"X-API-Key": open_account(here.keyring)})
     error = response.json()["error"]
     assert (response.status_code, error["type"]) == (500, "internal_error")
     assert "hunter2" not in response.text and "RuntimeError" not in response.text

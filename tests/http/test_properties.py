@@ -46,7 +46,7 @@ quick = settings(
 @pytest.mark.parametrize(("path", "method"), CALLS)
 def test_every_answer_is_on_the_schema(here: World, path: str, method: str, mode: GenerationMode) -> None:
     described = schemathesis.openapi.from_asgi("/openapi.json", create_app(here.service))
-    headers = {"X-API-Key": open_account(here.store)}
+    headers = {"X-API-Key": open_account(here.keyring)}
 
     @quick
     @given(case=described[path][method].as_strategy(generation_mode=mode))

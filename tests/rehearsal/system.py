@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx2
 
-from opensessions import tokens
-from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.keyring import DynamoKeyring
 from tests.e2e.target import Target, until
+from tests.fakes import open_account
 from tests.rehearsal.deployment import Stack
 from tests.rehearsal.front import Front, streamed
 
@@ -28,9 +28,8 @@ class System(Target):
         return self.emulator.log.read_text(errors="replace")
 
     def key_of(self, account: str) -> str:
-        key, client = tokens.api_key(), self.emulator.client("dynamodb")
-        DynamoStore(self.outputs["TableName"], client).put_key(tokens.sha256(key), account)
-        return key
+        keyring = DynamoKeyring(self.outputs["TableName"], self.emulator.client("dynamodb"))
+        return open_account(keyring, account)
 
     def sweep(self) -> None:
         """What the schedule does every minute."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx2
 
-from opensessions import tokens
-from opensessions.aws.dynamodb import DynamoStore
+from opensessions.aws.keyring import DynamoKeyring
 from opensessions.local.demo_model.app import create_demo_model
 from tests.e2e.target import until
+from tests.fakes import open_account
 from tests.rehearsal.assembly import Template, template
 from tests.rehearsal.deployment import STACK, Deployment, Stack
 from tests.rehearsal.emulator_process import Emulator
@@ -60,9 +60,8 @@ class Trials:
             stack = self._deploy(name)
             if isinstance(stack, str):
                 return [stack]
-            key = tokens.api_key()
-            store = DynamoStore(stack.outputs["TableName"], self._emulator.client("dynamodb"))
-            store.put_key(tokens.sha256(key), "rehearsal")
+            keyring = DynamoKeyring(stack.outputs["TableName"], self._emulator.client("dynamodb"))
+            key = open_account(keyring, "rehearsal")
             stack.put_model_key("sk-none")
             return self._try(stack, key)
         except Exception as error:

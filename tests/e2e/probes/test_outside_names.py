@@ -3,10 +3,7 @@
 The numbers are the threat model's.
 """
 
-import hashlib
 import json
-import secrets
-import sqlite3
 from typing import Any
 
 import httpx2
@@ -141,15 +138,8 @@ def test_o18_m3_no_upgrade_but_websockets(inside: Inside) -> None:
 
 
 def other_account(server: Server) -> str:
-    """The key of a second account, put where an operator's program would put it."""
-    key = f"osb_{secrets.token_hex(32)}"
-    store = sqlite3.connect(server.data / "data" / "sessions.db", timeout=10)
-    with store:
-        store.execute(
-            "INSERT INTO api_key VALUES (?, ?)", (hashlib.sha256(key.encode()).hexdigest(), "other")
-        )
-    store.close()
-    return key
+    """The key of a second account."""
+    return server.keys("create", "--account", "other").strip()
 
 
 ROUTES = [
