@@ -12,7 +12,7 @@ from opensessions.draft import Draft, decided
 from opensessions.errors import InvalidRequest, OverBudget, RateLimited, Unauthorized
 from opensessions.ledger import Allowance, Amounts, Bound, Call, Ledger, Meter
 from opensessions.lifecycle import HALT
-from opensessions.models import Limits, NewSession, Session, Status
+from opensessions.models import Limits, NewSession, Session, Status, timestamp
 from opensessions.notices import LimitReached
 from opensessions.ports import Later, SessionStore
 from opensessions.prices import Prices
@@ -128,6 +128,32 @@ class Metering:
         milliseconds = max(0, round((end - session.launched_at) / timedelta(milliseconds=1)))
         amounts = Amounts(sandbox_milliseconds=milliseconds)
         self._ledger.record(session.id, f"launch-{session.launch}", budgets.meters_of(session, end), amounts)
+
+    def stored(self, session: Session, until: datetime) -> None:
+        """Record the bytes of a session's archives since that was last done, by the hour. Whoever calls it
+        commits `until` as `stored_at`; until then, it is recorded once.
+        """
+        if session.stored_at is None or not session.archives:
+            return
+        hours = max(timedelta(0), until - session.stored_at) / timedelta(hours=1)
+        amounts = Amounts(stored_byte_hours=round(sum(each.size for each in session.archives) * hours))
+        entry_id = f"stored-{timestamp(session.stored_at)}"
+        self._ledger.record(session.id, entry_id, budgets.meters_of(session, until), amounts)
+
+    def close(self, session: Session) -> None:
+        """Record the last of what a session that has ended used. After this nothing of it is recorded any
+        more, whatever is forgotten.
+        """
+
+        def decide() -> None:
+            now = self._store.get(session.id)
+            if now is None or now.ran_until is now.stored_at is None:
+                return
+            self.ran(now)
+            self.stored(now, self._clock())
+            self._store.commit(now, now.model_copy(update={"ran_until": None, "stored_at": None}))
+
+        decided(decide)
 
     def admit(self, account: str, request: NewSession) -> None:
         """Whether a session may be created. Raises OverBudget when an allowance is used up, InvalidRequest

@@ -277,6 +277,7 @@ class Service(Reading):
             limits=request.limits,
             launch=0,
             launched_at=now,
+            stored_at=now,
             created_at=now,
             head=Head(updated_at=now),
         )

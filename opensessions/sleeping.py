@@ -106,7 +106,9 @@ class Sleeping:
             newest = versions[-1].number
             after = session.model_copy(update={"version": newest, "versions": newest})
         archive = self._keeper.checked(after, archive_id, archived)
-        after = after.model_copy(update={"archives": kept((*session.archives, archive))})
+        self.metering.stored(session, now)
+        keeps = kept((*session.archives, archive))
+        after = after.model_copy(update={"archives": keeps, "stored_at": now})
         left = self._keeper.unkept(after)  # before the commit: a sandbox makes the next archive after it
         stop = _bedtime(session, archived)
         if archived.inbox_seq == session.hibernating:  # the sandbox ends, or goes on

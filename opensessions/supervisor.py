@@ -135,7 +135,7 @@ class Supervisor:
         again.
         """
         with suppress(LookupError):  # somebody else has just purged it
-            self.end(session_id)
+            self._metering.close(self.end(session_id))
         self._keeper.drop(folder(session_id))
         if session := self._store.get(session_id):
             self._dispatch.purge(session)

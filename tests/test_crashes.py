@@ -9,7 +9,9 @@ import pytest
 from opensessions.archives import LISTING
 from opensessions.events import Restored
 from opensessions.keeping import place
+from opensessions.ledger import Amounts
 from opensessions.models import NewSession, SandboxStatus, Session, Status
+from tests.calling import call
 from tests.fakes import World, world
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -56,6 +58,7 @@ def broken(here: World, nth: int) -> tuple[World, Calls]:
         "store": Crashing(here.store, {"commit", "purge", "put_template"}, calls),
         "runtime": Crashing(here.runtime, {"launch", "stop"}, calls),
         "blobs": Crashing(here.blobs, {"put", "copy", "delete"}, calls),
+        "ledger": Crashing(here.ledger, {"reserve", "settle", "record", "purge"}, calls),
     }
     return World(folder=here.folder, clock=here.clock, hooks=here.hooks, **doors), calls
 
@@ -63,6 +66,8 @@ def broken(here: World, nth: int) -> tuple[World, Calls]:
 def scenario(here: World) -> None:
     """All that can happen to a session, in one life."""
     session = here.service.create("acme", NewSession(prompt="x", user_id="u1"), "key")
+    here.say(session)
+    call(here, session, 10)
     here.keep_turn(session)
     here.keep_turn(here.service.send("acme", session.id, "u1", "more", "key2"))
     here.sleep(session)
@@ -108,8 +113,21 @@ def check(here: World, session: Session) -> None:
     assert session.due_at is None
     seqs = [event.seq for event in here.store.events(session.id, 0, 100)]
     assert seqs == list(range(1, session.head.last_seq + 1))
+    check_books(here, session)
     if session.head.status is not Status.ENDED:  # else its purge was cut short, anywhere
         check_kept(here, session)
+
+
+def check_books(here: World, session: Session) -> None:
+    """What was used adds up on every meter, and no call is open."""
+    assert here.ledger.open_calls(session.id, FOREVER) == []
+    turns = sum(here.metering.turns(session.id).values(), Amounts())
+    whole = here.metering.used(session)
+    assert (turns.tokens, turns.nanodollars, turns.calls) == (whole.tokens, whole.nanodollars, whole.calls)
+    [by_user, by_day] = [here.metering.usage.report("acme", None, None, user, "day") for user in ("u1", None)]
+    assert by_user.total == by_day.total
+    if session.head.status is not Status.ENDED:
+        assert by_user.total == whole
 
 
 def check_kept(here: World, session: Session) -> None:
@@ -133,7 +151,7 @@ def works(here: World, session: Session) -> None:
     here.service.purge("acme", session.id)
 
 
-LENGTH = 62
+LENGTH = 82
 """How many calls the scenario makes."""
 
 

@@ -273,6 +273,38 @@ def test_a_purge_forgets_the_session_and_no_bill(here: World) -> None:
     assert (billed.output_tokens, billed.sandbox_milliseconds) == (100, 5000)
 
 
+def test_a_purge_that_was_cut_short_bills_nothing_twice(here: World) -> None:
+    session = here.keep_turn(here.create())
+    here.clock.tick(3600)
+    ended = here.service.end("acme", session.id)
+    here.clock.tick(3600)
+    here.metering.close(ended)
+    here.ledger.purge(session.id)  # and here the process died
+    here.clock.tick(3600)
+    here.service.purge("acme", session.id)
+    size = session.archives[0].size
+    billed = here.ledger.read(Meter("acme", user_id="u1", period=TODAY))
+    assert billed == Amounts(sandbox_milliseconds=3600 * 1000, stored_byte_hours=2 * size)
+
+
+# ---- storage ----
+
+
+def test_what_is_kept_counts_by_the_hour_when_it_is_replaced(here: World) -> None:
+    session = here.keep_turn(here.create())
+    first = session.archives[0].size
+    here.clock.tick(5400)
+    here.service.send("acme", session.id, "u1", "More")
+    session = here.keep_turn(session)
+    assert here.metering.used(session).stored_byte_hours == round(first * 1.5)
+    here.clock.tick(60)
+    here.say(session)
+    here.service.send("acme", session.id, "u1", "More")
+    here.keep_turn(session)
+    both = sum(archive.size for archive in session.archives)
+    assert here.metering.used(session).stored_byte_hours == round(first * 1.5) + round(both / 60)
+
+
 # ---- lost calls ----
 
 

@@ -26,19 +26,20 @@ def test_limits_are_taken_and_shown(client: TestClient) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("limit", "value"),
-    [
-        *(("cost_usd", value) for value in (0, -1, 0.001, 1_000_001, "5", True, [], 1e308)),
-        *(("tokens", value) for value in (0, -1, 1.5, "5", True, 10**12 + 1, 10**18)),
-        *(("turns", value) for value in (0, 10**6 + 1, 2.0)),
-        *(("turn_seconds", value) for value in (9, 86_401, "never")),
-        *(("lifetime_seconds", value) for value in (59, 10**10)),
-        *(("egress_bytes", value) for value in (-1, 10**15 + 1, 0.5)),
-        *(("idle_seconds", value) for value in (59, True, "always")),
-        *(("workspace_bytes", value) for value in (0, 10**11)),
-    ],
-)
+BAD_AMOUNTS: list[Any] = [0, -1, 0.001, 1_000_001, "5", True, [], 1e308]
+BAD: list[tuple[str, Any]] = [
+    *(("cost_usd", value) for value in BAD_AMOUNTS),
+    *(("tokens", value) for value in (0, -1, 1.5, "5", True, 10**12 + 1, 10**18)),
+    *(("turns", value) for value in (0, 10**6 + 1, 2.0)),
+    *(("turn_seconds", value) for value in (9, 86_401, "never")),
+    *(("lifetime_seconds", value) for value in (59, 10**10)),
+    *(("egress_bytes", value) for value in (-1, 10**15 + 1, 0.5)),
+    *(("idle_seconds", value) for value in (59, True, "always")),
+    *(("workspace_bytes", value) for value in (0, 10**11)),
+]
+
+
+@pytest.mark.parametrize(("limit", "value"), BAD)
 def test_limits_that_are_none_are_refused(client: TestClient, dump: Dump, limit: str, value: Any) -> None:
     session = client.post(SESSIONS, json=GOOD).json()["id"]
     before = dump()
