@@ -10,14 +10,19 @@ from opensessions.callers import Caller, Scope
 from opensessions.errors import InvalidRequest, NotFound, Unauthorized
 from opensessions.http.credentials import credentials
 from opensessions.http.views import is_session_id
+from opensessions.keyring import Key
 from opensessions.models import Session
 
 
 class Sessions(Protocol):
-    """What is asked of the service; both calls block and are made in worker threads."""
+    """What is asked of the service; all calls block and are made in worker threads."""
 
     def authenticate(self, secret: str) -> Caller:
         """Whose key or session's token this is. Raises Unauthorized."""
+        ...
+
+    def good(self, key: Key) -> bool:
+        """Whether a key still opens its account."""
         ...
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:

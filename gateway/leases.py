@@ -45,7 +45,7 @@ class Leases:
 
     @contextmanager
     def held(self, caller: Caller, leave: asyncio.Event) -> Iterator[None]:
-        """Something is open for as long as the context lasts. An account's key lasts longer."""
+        """Something is open for as long as the context lasts. Keys are the business of `KeyLeases`."""
         token = caller.session_pass
         if token is None:
             yield

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.callers import Callers, Sessions
 from gateway.hub import Delta, Hub, Watcher
+from gateway.key_leases import KeyLeases
 from gateway.leases import Leases
 from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
 from opensessions.errors import InvalidRequest, RateLimited
@@ -51,9 +52,9 @@ class EventStreams:
     After `retry:` come the events after `Last-Event-ID` (or else `?after=`), then live ones; `event: ping`
     after `heartbeat_seconds` of silence. After `session_ended` the stream closes, and who comes back with
     nothing left to get is answered 204. `?deltas=1` adds partial text. A session's token is taken from
-    `?token=` too, and with `allow_query_key` the API key from `?api_key=`; a stream that a token opened ends
-    with the token. Whoever comes when `watchers` watch the session already is answered 429. A stream is open
-    in the context `watching(session_id)`.
+    `?token=` too, and with `allow_query_key` the API key from `?api_key=`; a stream ends when the key or
+    token that opened it does. Whoever comes when `watchers` watch the session already is answered 429. A
+    stream is open in the context `watching(session_id)`.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class EventStreams:
         watching: Callable[[str], AbstractContextManager[None]] = lambda session_id: nullcontext(),
     ) -> None:
         self._callers = Callers(sessions, allow_query_key=allow_query_key, allow_query_token=True)
-        self._leases = Leases(sessions.read, hub.bells)
+        self._leases, self._key_leases = Leases(sessions.read, hub.bells), KeyLeases(sessions.good)
         self._hub, self._open_streams, self._render = hub, open_streams, render
         self._heartbeat, self._retry = heartbeat_seconds, retry(retry_milliseconds)
         self._most, self._watching = watchers, watching
@@ -89,6 +90,7 @@ class EventStreams:
         leave = asyncio.Event()
         with (
             self._leases.held(caller, leave),
+            self._key_leases.held(caller, leave),
             self._watching(session.id),
             self._hub.watch(session.id, after, session.head.last_seq, deltas=deltas) as watcher,
         ):

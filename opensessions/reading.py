@@ -5,6 +5,7 @@ from itertools import accumulate
 from opensessions.admission import Admission
 from opensessions.callers import Caller
 from opensessions.errors import NotFound
+from opensessions.keyring import Key
 from opensessions.models import Event, Message, Page, Session, Status, Version
 from opensessions.ports import SessionStore
 
@@ -23,6 +24,10 @@ class Reading:
     def authenticate(self, secret: str) -> Caller:
         """Whose API key or session's token this is. Raises Unauthorized."""
         return self.admission.caller(secret)
+
+    def good(self, key: Key) -> bool:
+        """Whether a key still opens its account."""
+        return self.admission.good(key)
 
     def read(self, account: str, session_id: str, user_id: str | None = None) -> Session:
         """A session. Raises NotFound when it is unknown, or another account's, or another user's than

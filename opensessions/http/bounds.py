@@ -10,7 +10,7 @@ from opensessions.http import views
 from opensessions.http.bodies import Body
 from opensessions.http.limits import NewUserLimits
 from opensessions.http.openapi import answers, body
-from opensessions.http.parameters import Account, Ask, SessionId
+from opensessions.http.parameters import Account, Admin, Ask, SessionId
 from opensessions.http.requests import LONGEST_ID, SessionChanges, printable_id
 from opensessions.http.strict_json import parse
 from opensessions.http.whole import whole
@@ -49,7 +49,7 @@ def change_session(service: Ask, account: Account, session_id: SessionId, raw: B
     **body("NewUserLimits"),
     **answers("UserLimits", 400, 401, 413),
 )
-def put_user_limits(service: Ask, account: Account, user_id: OfUser, raw: Body) -> JSONResponse:
+def put_user_limits(service: Ask, account: Admin, user_id: OfUser, raw: Body) -> JSONResponse:
     """Set what a user may spend on models in a day and in a month, in place of what was set before. It holds
     at once, and for all sessions of the user together.
     """

@@ -16,6 +16,7 @@ from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
 from opensessions.callers import Caller
 from opensessions.errors import NotFound, Unauthorized
+from opensessions.keyring import Key
 from opensessions.models import Event, Head, Session, Status
 from opensessions.passes import Pass
 from opensessions.tokens import session_token
@@ -26,6 +27,7 @@ __all__ = ["serving", "until"]
 S1 = "session_" + "1" * 32
 KEY = "osb_" + "k" * 40
 WITH_KEY = {"X-API-Key": KEY}
+API_KEY = Key(id="key_1", hash="", account="acme")
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
@@ -37,7 +39,8 @@ def event(seq: int, type: str = "assistant", **payload: Any) -> Event:
 @dataclass
 class Sessions:
     """The sessions of one account, "acme", whose users are all "u1". `asked` counts the reads of sessions,
-    `reads` those of events. `passes` are of tokens, good while their number is `revocations`.
+    `reads` those of events. `passes` are of tokens, good while their number is `revocations`; `revoked` tells
+    of the key.
     """
 
     events: dict[str, list[Event]] = field(default_factory=dict)
@@ -46,6 +49,7 @@ class Sessions:
     fails: int = 0
     passes: dict[str, Pass] = field(default_factory=dict)
     revocations: int = 0
+    revoked: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, session_id: str, count: int = 1, type: str = "assistant", **payload: Any) -> None:
@@ -67,7 +71,10 @@ class Sessions:
             return Caller("acme", "read", session_pass=kept)
         if key != KEY:
             raise Unauthorized("The API key is not known.")
-        return Caller("acme")
+        return Caller("acme", api_key=API_KEY)
+
+    def good(self, key: Key) -> bool:
+        return not self.revoked
 
     def token(self, session_id: str = S1, seconds: float = 900) -> str:
         """A new token for reading."""
