@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 import sandbox_task
@@ -23,6 +24,7 @@ from opensessions.deliveries import Deliveries
 from opensessions.destinations import Destinations
 from opensessions.dispatch import Dispatch
 from opensessions.http import api, callback
+from opensessions.http.parameters import Account
 from opensessions.keeping import Keeper
 from opensessions.keys import Keys
 from opensessions.lifecycle import Deadlines
@@ -34,6 +36,7 @@ from opensessions.local.hooks import SqliteHooks
 from opensessions.local.keyring import SqliteKeyring
 from opensessions.local.keys import own_key
 from opensessions.local.ledger import SqliteLedger
+from opensessions.local.metrics import CONTENT_TYPE, Metrics
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.public import PublicApp
 from opensessions.local.sandboxes import LocalSandboxes, Places
@@ -99,6 +102,7 @@ class System:
         self.sockets = sockets
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
         database = Database(settings.data_dir / "sessions.db")
+        self.metrics = Metrics(database, self._streams)
         self._wire_hooks(settings, database, clock)
         keyring, audit = SqliteKeyring(database), SqliteAudit(database)
         self.api_key = own_key(settings, Keys(keyring, audit, clock))
@@ -110,7 +114,7 @@ class System:
         self.timers = Timers(self._relaunch)
         self._wire_service(settings, self.blobs, clock)
         self.gateway = self._gateway(settings, sockets, callback_transport)
-        self.public_app = PublicApp(api.create_app(self.service), self.gateway.streams_app, port)
+        self.public_app = PublicApp(self._api(), self.gateway.streams_app, port)
 
     def _wire_hooks(self, settings: Settings, database: Database, clock: Callable[[], datetime]) -> None:
         """The store, and who tells webhooks what it stores."""
@@ -121,7 +125,8 @@ class System:
         self.dispatch = Dispatch(self.hooks, **sending)
         self.store = SqliteStore(database, stored=self.dispatch.stored)
         to = Destinations((settings.preview_domain,), loopback=settings.webhooks_loopback)
-        self.deliveries = Deliveries(self.store, self.hooks, Poster(to, clock), **sending)
+        post = self.metrics.counted(Poster(to, clock))
+        self.deliveries = Deliveries(self.store, self.hooks, post, **sending)
         self.webhooks = Webhooks(self.hooks, to, new_id=lambda: secrets.token_hex(16), **sending)
 
     def _wire_service(self, settings: Settings, blobs: FileBlobs, clock: Callable[[], datetime]) -> None:
@@ -158,7 +163,7 @@ class System:
         sockets: Sockets,
         callback_transport: Callable[[ASGIApp], httpx2.AsyncBaseTransport],
     ) -> Gateway:
-        transport = callback_transport(callback.create_app(self.testimony))
+        transport = callback_transport(self.metrics.timed(callback.create_app(self.testimony)))
         behind = Behind(
             find=self.store.find,
             events=self.store.events,
@@ -181,6 +186,19 @@ class System:
             uses_seconds=USES_SECONDS,
         )
         return Gateway(behind, manners)
+
+    def _api(self) -> ASGIApp:
+        app = api.create_app(self.service)
+
+        def metrics(account: Account) -> Response:
+            return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+
+        app.add_api_route("/metrics", metrics)
+        return app
+
+    def _streams(self) -> dict[str, float]:
+        events, every = len(self.gateway.hub), len(self.gateway.streams)
+        return {"events": events, "inbox": max(0, every - events)}
 
     def preview_url(self, sandbox_id: str, port: int | str = 3000) -> str:
         """The public address of a sandbox's port."""
