@@ -21,3 +21,4 @@ def fresh(tmp_path: Path) -> Iterator[Server]:
     yield running
     if running.process.poll() is None:
         running.stop()
+    running.keep_secrets()

@@ -31,6 +31,7 @@ class Server(Target):
     port: int = 0
     key: str = KEY
     module: str = "opensessions.local.server"
+    told: set[str] = field(default_factory=set)
 
     def start(self) -> "Server":
         own = {
@@ -39,6 +40,7 @@ class Server(Target):
             "PORT": str(self.port),
             "OPENSESSIONS_API_KEY": KEY,
         }
+        self.told |= {value for name, value in self.environment.items() if name.endswith("_KEY")}
         own |= {"OPENSESSIONS_DATA_DIR": str(self.data / "data"), **self.environment}
         log = (self.data / "server.log").open("ab", buffering=0)
         self._began = log.tell()
@@ -86,4 +88,6 @@ class Server(Target):
     def stop(self, how: int = signal.SIGTERM) -> int:
         self.http.close()
         self.process.send_signal(how)
-        return self.process.wait(10)
+        status = self.process.wait(10)
+        self.keep_secrets()
+        return status

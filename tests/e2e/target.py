@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from opensessions.local.announcement import EXAMPLE
+from tests.e2e.secrecy import leaked
+
 T = TypeVar("T")
 DOCUMENTED = {
     "prompt": "Build a todo app with Next.js and Tailwind",
@@ -32,12 +35,15 @@ def until(ask: Callable[[], T], seconds: float = 30, pause: float = 0.05) -> T:
 
 
 class Target(ABC):
-    """`url` is where the API is, `front` where previews are asked for by their names; `http` shows `key`."""
+    """`url` is where the API is, `front` where previews are asked for by their names; `http` shows `key`.
+    `told` are texts for the agent and keys, none of which may be logged.
+    """
 
     url: str
     front: str
     key: str
     http: httpx2.Client
+    told: set[str]
 
     @abstractmethod
     def preview_url(self, sandbox: str, port: int = 3000) -> str:
@@ -51,8 +57,14 @@ class Target(ABC):
     def key_of(self, account: str) -> str:
         """A new key of an account."""
 
+    def keep_secrets(self) -> None:
+        """Fails when anything is in the log that must not be. Asked at the end of each server's life."""
+        found = leaked(self.log().replace(json.dumps(EXAMPLE), ""), self.told)
+        assert not found, f"It was logged: {found[:5]}"
+
     def create(self, prompt: str = "", **more: Any) -> dict[str, Any]:
         body = {**DOCUMENTED, **({"prompt": prompt, "agent_config": {}} if prompt else {}), **more}
+        self.told |= {body["prompt"], body["agent_config"].get("system_prompt") or ""}
         answer = self.http.post("/v1/sessions", json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()  # type: ignore[no-any-return]
@@ -61,6 +73,7 @@ class Target(ABC):
         return self.http.get(f"/v1/sessions/{session['id']}").json()  # type: ignore[no-any-return]
 
     def send(self, session: dict[str, Any], text: str) -> dict[str, Any]:
+        self.told.add(text)
         body = {"message": text, "user_id": session["userId"]}
         answer = self.http.post(f"/v1/sessions/{session['id']}/messages", json=body)
         assert answer.status_code == 200, answer.text

@@ -17,6 +17,7 @@ class System(Target):
 
     def __init__(self, stack: Stack, key: str) -> None:
         self.emulator, self.outputs, self.key = stack.emulator, stack.outputs, key
+        self.told: set[str] = set()
         self.front_door = Front(stack.emulator, stack.outputs, streamed(stack.emulator, stack.name))
         self.url, self.front = self.front_door.url, self.front_door.address
         self.http = httpx2.Client(base_url=self.url, headers={"X-API-Key": key}, timeout=40)
@@ -66,3 +67,4 @@ class System(Target):
     def close(self) -> None:
         self.http.close()
         self.front_door.close()
+        self.keep_secrets()
