@@ -68,10 +68,15 @@ def test_nobody_needs_to_listen(monkeypatch: pytest.MonkeyPatch, address: str) -
         assert subsegment.document["name"] == "## handler"
 
 
+SESSION = f"session_{'5' * 32}"
+
+
 def test_a_line_holds_no_secret() -> None:
     worker = tokens.worker_token(f"sb-{'a' * 32}")
-    secrets = (worker, tokens.boot_ticket(worker), tokens.api_key(), "s3cret-of-a-query")
-    text = f"{secrets[0]} '{secrets[1]}' ({secrets[2]}) /v1?token={secrets[3]}&api_key={secrets[3]}&after=1"
+    own = (tokens.session_token(SESSION), tokens.preview_token(SESSION))
+    secrets = (worker, tokens.boot_ticket(worker), tokens.api_key(), "s3cret-of-a-query", *own)
+    text = f"{secrets[0]} '{secrets[1]}' ({secrets[2]}) {own} /?os_token={own[1]} "
+    text += f"/v1?token={secrets[3]}&api_key={secrets[3]}&after=1"
     logged = line({"message": text, "exception": text})
     assert not [secret for secret in secrets if secret in logged]
     assert json.loads(logged)["message"].endswith("/v1?token=[redacted]&api_key=[redacted]&after=1")
