@@ -180,7 +180,7 @@ def account(folder: Path) -> Iterator[Account]:
         stack.callback(serving.join)
         stack.callback(front.server_close)
         stack.callback(front.shutdown)
-        made = Account(folder, endpoint, front, {}, None)  # type: ignore[arg-type]
+        made = Account(folder, endpoint, front, {}, None, None)  # type: ignore[arg-type]
         _furnish(made)
         stack.callback(made.close)
         yield made
