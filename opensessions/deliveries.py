@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Deliveries:
         if cursor.due_at is not None:
             wait = (cursor.due_at - self._clock()).total_seconds()
             if wait <= LONGEST_WAIT:
-                self._send(errand, max(int(wait), 0))
+                self._send(errand, max(math.ceil(wait), 0))
             return False
         if not self._store.events(errand.session_id, cursor.seq, 1):
             return False
