@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
@@ -50,6 +51,8 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashed]:
 )
 def test_nothing_is_lost(crashing: Crashed, point: str, victim: str, number: int) -> None:
     server, well = crashing
+    if server.process.poll() is not None:  # in a round that failed
+        server.start()
     session = well.pop() if well else built(server)
     first = still(tree(server, session))
     before = server.get(session)
@@ -122,17 +125,13 @@ def go(server: Server, session: dict[str, Any], point: str, victim: str, version
 
 def attempt(server: Server, path: str, **body: Any) -> None:
     """A call whose answer may be cut off."""
-    try:
+    with suppress(httpx2.TransportError):
         post(server, path, **body)
-    except Exception as error:
-        assert "Disconnected" in repr(error) or "ReadError" in repr(error) or "Connect" in repr(error), error
 
 
 def look(server: Server, session: dict[str, Any]) -> None:
-    try:
+    with suppress(httpx2.TransportError):
         server.preview(session, **{"Sec-Fetch-Dest": "document"})
-    except Exception as error:
-        assert "Error" in type(error).__name__, error
 
 
 def asleep(server: Target, session: dict[str, Any]) -> None:
