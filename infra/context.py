@@ -1,9 +1,12 @@
 """What an operator decides, by `-c key=value` or in `cdk.context.json`; nothing is looked up at synthesis."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from opensessions import prices
 
 Get = Callable[[str], Any]
 
@@ -27,7 +30,9 @@ class Context:
     how long a session that has ended is kept; None: for ever. `egress_allow`: hosts by commas; None is any
     public host. `models`: those that sandboxes may ask for, by commas; None is any. `query_key`: whether
     event streams take the API key from `?api_key=`, as browsers' EventSource needs; it ends up in logs of
-    proxies. `bundle` host: functions for this machine, for the rehearsal.
+    proxies. `quota_live` sandboxes at once, `quota_creates` new sessions a minute and `quota_day_cost_usd`
+    for models a day is what an account may have; `model_prices` are added to the known ones. `bundle` host:
+    functions for this machine, for the rehearsal.
     """
 
     stack: str
@@ -47,11 +52,26 @@ class Context:
     query_key: bool
     alarm_email: str | None
     daily_cost_usd: int
+    quota_live: int | None
+    quota_creates: int | None
+    quota_day_cost_usd: int | None
+    model_prices: str | None
     bundle: str
 
     @property
     def isolated(self) -> bool:
         return self.network == "isolated"
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """What any account may do, and what models cost, as the functions read it."""
+        values = {
+            "QUOTA_LIVE": self.quota_live,
+            "QUOTA_CREATES": self.quota_creates,
+            "QUOTA_DAY_COST_USD": self.quota_day_cost_usd,
+            "MODEL_PRICES": self.model_prices,
+        }
+        return {name: str(value) for name, value in values.items() if value is not None}
 
     @property
     def standard(self) -> bool:
@@ -82,6 +102,10 @@ def read(get: Get) -> Context:
         query_key=_one_of(get, "query_key", "no", "yes") == "yes",
         alarm_email=_text(get, "alarm_email", r"[^@\s]+@[^@\s]+", "an e-mail address"),
         daily_cost_usd=_number(get, "daily_cost_usd", 1) or 50,
+        quota_live=_number(get, "quota_live", 1),
+        quota_creates=_number(get, "quota_creates", 1),
+        quota_day_cost_usd=_number(get, "quota_day_cost_usd", 0),
+        model_prices=_prices(get),
         bundle=_one_of(get, "bundle", "lambda", "host"),
     )
     _agree(context)
@@ -146,6 +170,18 @@ def _number(get: Get, key: str, least: int) -> int | None:
     if value is not None and int(value) < least:
         raise ContextError(f"{key} must be a whole number from {least} on, not {value!r}.")
     return int(value) if value is not None else None
+
+
+def _prices(get: Get) -> str | None:
+    value = get("model_prices")
+    if value in (None, ""):
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        prices.own(text)
+    except ValueError as error:
+        raise ContextError(f"model_prices {error}") from None
+    return text
 
 
 def _hosts(get: Get) -> str | None:

@@ -56,7 +56,7 @@ class Opensessions(cdk.Stack):
             sandbox,
             table,
             bucket,
-            storage,
+            {**storage, **context.bounds},
             placing,
             context.retention_days,
             context.bundle == "host",

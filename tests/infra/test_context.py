@@ -1,5 +1,6 @@
 """What an operator may decide, and what is said when it cannot be."""
 
+import json
 from typing import Any
 
 import pytest
@@ -69,6 +70,16 @@ def test_no_list_of_hosts_where_it_would_not_hold() -> None:
     assert refused(network="open", egress_allow="").startswith("egress_allow needs network=isolated")
     assert made(egress_allow="example.com,*.example.net").egress_allow == "example.com,*.example.net"
     assert made(egress_allow="").egress_allow == ""
+
+
+def test_what_accounts_may_do_and_what_models_cost() -> None:
+    assert made().bounds == {}
+    own = {"mine": {"input": 3, "output": 15}}
+    bounds = made(quota_live=5, quota_day_cost_usd="0", model_prices=own).bounds
+    assert bounds == {"QUOTA_LIVE": "5", "QUOTA_DAY_COST_USD": "0", "MODEL_PRICES": json.dumps(own)}
+    assert made(model_prices=json.dumps(own)).bounds == {"MODEL_PRICES": json.dumps(own)}
+    assert refused(model_prices="3").startswith("model_prices must be JSON like")
+    assert refused(quota_live=0).startswith("quota_live must be a whole number from 1 on")
 
 
 def test_models_and_the_key_in_the_query() -> None:

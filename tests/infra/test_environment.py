@@ -44,6 +44,16 @@ def test_a_function_can_read_its_settings(name: str) -> None:
         assert settings.cluster(variables).task_definition.endswith("opensessionsSandboxTask57DF64AB")
 
 
+def test_the_functions_read_what_accounts_may_do_and_what_models_cost() -> None:
+    own = '{"mine": {"input": 3, "output": 15}}'
+    made = template(quota_live=5, quota_creates=6, quota_day_cost_usd=7, model_prices=own)
+    for name in ("api", "callback", "task_state", "sweep"):
+        variables = _of_function(made, name)
+        assert settings.quotas(variables) == settings.Quotas(5, 6, 7.0)
+        assert settings.model_prices(variables)["mine"].output == 15_000
+    assert settings.quotas(_of_function(template(), "api")) == settings.Quotas(10, 60, None)
+
+
 @pytest.mark.parametrize(("network", "public", "zones"), [("isolated", False, 1), ("open", True, 2)])
 def test_sandboxes_are_put_where_the_network_has_a_place_for_them(
     network: str, public: bool, zones: int
