@@ -26,6 +26,8 @@ BYTES_PER_TOKEN = 3
 
 SETTLING_SECONDS = 2.0
 """How long a session's next call waits for those before it to be settled, before it asks for leave."""
+IN_ORDER_SECONDS = 60.0
+"""How long one that cannot be settled holds up those after it."""
 
 _AWAY = Failure(529, "overloaded_error", "What this call costs cannot be recorded just now. Try again.", True)
 _BUSY = "Too many calls are recorded just now. Try again soon."
@@ -113,7 +115,9 @@ class Calls:
 
     async def _settle(self, bill: Bill, leave: asyncio.Task[None], before: asyncio.Task[None] | None) -> None:
         try:
-            await asyncio.wait((leave, before) if before else (leave,))
+            await asyncio.wait((leave,))
+            if before:
+                await asyncio.wait((before,), timeout=IN_ORDER_SECONDS)
             if not leave.cancelled() and _was_refused(leave.exception()):
                 return
             body = {

@@ -16,12 +16,14 @@ Settled = tuple[str, str, dict[str, Any] | None]
 @dataclass
 class Book:
     """`budget` in tokens, over all sessions. While `away` it does not answer; while `open` is not set,
-    nobody's leave is decided. `settled` are session, model and usage of each settlement, in order.
+    nobody's leave is decided. What a call of the model `poison` used, it cannot take. `settled` are session,
+    model and usage of each settlement, in order.
     """
 
     budget: int | None = None
     away: bool = False
     status: int | None = None
+    poison: str | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -45,6 +47,8 @@ class Book:
             raise httpx2.ConnectError("nobody is there", request=request)
         if self.status:
             return httpx2.Response(self.status)
+        if path != PATH and body["model"] == self.poison:
+            return httpx2.Response(500)
         if path == PATH:
             await self.open.wait()
             self.tokens.append(request.headers["authorization"].removeprefix("Bearer "))

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from starlette.responses import Response, StreamingResponse
 
+import gateway.calls
 from gateway.calls import Calls
 from gateway.model_body import ModelCall
 from gateway.model_failure import Refused
@@ -219,6 +220,23 @@ async def test_the_next_call_asks_for_leave_when_those_before_it_are_settled() -
                 bill.model = str(number)
         await calls.aclose()
         assert [model for _, model, _ in book.settled] == ["0", "1", "2", "3", "4"] and not calls._last
+
+
+async def test_one_that_cannot_be_settled_does_not_hold_up_the_others_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway.calls, "IN_ORDER_SECONDS", 0.02)
+    monkeypatch.setattr(gateway.calls, "SETTLING_SECONDS", 0.02)
+    book = Book(poison="0")
+    async with book.client() as callback:
+        calls = Calls(callback, (0.01,))
+        for number in range(3):
+            async with calls.metered("token", "s", CALLED) as bill:
+                bill.model = str(number)
+        await until(lambda: len(book.settled) == 2)
+        book.poison = None
+        await calls.aclose()
+        assert sorted(model for _, model, _ in book.settled) == ["0", "1", "2"]
 
 
 async def test_sessions_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
