@@ -111,7 +111,8 @@ class Bench:
         )  # fmt: skip
         passes = DynamoPasses("sessions", self.meter)  # type: ignore[arg-type]
         keyring = DynamoKeyring("sessions", self.meter)  # type: ignore[arg-type]
-        admission = Admission(self.store, passes, keyring, clock=lambda: self.now)
+        audit = DynamoAudit("sessions", self.meter)  # type: ignore[arg-type]
+        admission = Admission(self.store, passes, keyring, audit, clock=lambda: self.now)
         self.service = Service(
             self.store, self.supervisor, keeper, new_id=new_id, preview_url=preview,
             webhooks=Webhooks(hooks, Destinations(), new_id=new_id, **sending),
@@ -120,8 +121,7 @@ class Bench:
         self.testimony = Testimony(
             self.store, blobs, preview_url=preview, later=later, admission=admission, **shared
         )
-        keys = Keys(keyring, DynamoAudit("sessions", self.meter), lambda: self.now)  # type: ignore[arg-type]
-        self.key, _ = keys.create("acme")
+        self.key, _ = Keys(keyring, audit, lambda: self.now).create("acme")
         self._said = 0
 
     def operations(self) -> Iterator[Operation]:

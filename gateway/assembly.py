@@ -32,6 +32,7 @@ from gateway.previews import Previews
 from gateway.private import Private
 from gateway.relay import Relay
 from gateway.sandbox_side import sandbox_app
+from gateway.sightings import Sightings
 from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
 from gateway.uses import Uses
@@ -110,7 +111,7 @@ class Gateway:
         self.model = ModelProxy(self._authorize, manners.upstream, calls, manners.models, listeners)
         self.archived_files = ArchivedFiles(behind.blobs)
         self.sandbox_app = self._sandbox_side()
-        self.reports = EgressReports(behind.callback)
+        self.reports, self.sightings = EgressReports(behind.callback), Sightings(behind.callback)
         self.egress = EgressProxy(
             self._authorize,
             manners.policy,
@@ -133,7 +134,9 @@ class Gateway:
             self.previews.client.shutdown(streams),
             self.egress.aclose(),
         )
-        await asyncio.gather(self.uses.aclose(), self.wakes.aclose(), self.reports.aclose())
+        await asyncio.gather(
+            self.uses.aclose(), self.wakes.aclose(), self.reports.aclose(), self.sightings.aclose()
+        )
         self.archived_files.close()
 
     def _sandbox_side(self) -> ASGIApp:
@@ -160,7 +163,8 @@ class Gateway:
             allow_query_key=allow,
             watching=self.uses.watching,
         )
-        return streams_app(streams, *self._files(Callers(self._behind.sessions, allow_query_key=allow)))
+        files = self._files(Callers(self._behind.sessions, allow_query_key=allow))
+        return streams_app(streams, *files, saw=self.sightings.saw)
 
     def _files(self, callers: Callers) -> list[Route]:
         live = LiveFiles(self._behind.find, self._behind.dial, self._door_key)

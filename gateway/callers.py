@@ -40,8 +40,16 @@ class Callers:
         self._allow_query_key, self._allow_query_token = allow_query_key, allow_query_token
 
     async def caller(self, request: Request, scope: Scope) -> Caller:
-        """Who asks for what takes this scope. Raises Unauthorized, and Forbidden."""
-        caller = await anyio.to_thread.run_sync(self._sessions.authenticate, self._secret(request))
+        """Who asks for what takes this scope; it is put into the request's state, too, for `Audited`. Raises
+        Unauthorized, and Forbidden.
+        """
+        secret = self._secret(request)
+        try:
+            caller = await anyio.to_thread.run_sync(self._sessions.authenticate, secret)
+        except Unauthorized as refused:
+            request.state.caller = refused.former
+            raise
+        request.state.caller = caller
         caller.require(scope)
         return caller
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -18,13 +18,16 @@ from gateway.callers import Callers, Sessions
 from gateway.hub import Delta, Hub, Watcher
 from gateway.key_leases import KeyLeases
 from gateway.leases import Leases
+from gateway.sightings import operation, origin
 from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
 from opensessions.errors import InvalidRequest, RateLimited
 from opensessions.http import errors
+from opensessions.http.audited import Audited
 from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
 from opensessions.http.request_ids import RequestIds
 from opensessions.models import Event, Session, Status
+from opensessions.recording import Seen
 
 PATH = "/v1/sessions/{session_id}/events"
 
@@ -110,13 +113,17 @@ class EventStreams:
         return delta_frame(item) if isinstance(item, Delta) else self._render(item)
 
 
-def streams_app(streams: EventStreams, *beside: BaseRoute) -> ASGIApp:
+def streams_app(
+    streams: EventStreams, *beside: BaseRoute, saw: Callable[[Seen], Awaitable[None]] | None = None
+) -> ASGIApp:
     """The streams' route, those beside it and `/healthz`, with the errors and the cross-origin rules of the
-    API.
+    API. `saw` is told of requests by those who are known.
     """
     routes = [Route(PATH, streams), *beside, Route("/healthz", _healthy)]
     app = FastAPI(routes=routes, openapi_url=None, redirect_slashes=False)
     errors.install(app)
+    if saw:
+        app.add_middleware(Audited, saw=saw, named=operation, origin=origin)
     for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
     return app

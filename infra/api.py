@@ -194,12 +194,15 @@ class Api(Construct):
 
 
 def _to_gateway(resource: apigateway.Resource, method: str, origin: str) -> apigateway.CfnMethod:
-    """Make a method that the gateway answers, at the same path."""
+    """Make a method that the gateway answers, at the same path; it is told who asked."""
     names = [f"request.path.{name}" for name in ("id", "proxy") if f"{{{name}" in resource.path]
     options = apigateway.IntegrationOptions(
         response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
         timeout=STREAM,
-        request_parameters={f"integration.{name}": f"method.{name}" for name in names},
+        request_parameters={
+            **{f"integration.{name}": f"method.{name}" for name in names},
+            "integration.request.header.X-Caller-IP": "context.identity.sourceIp",
+        },
     )
     url = f"{origin}{resource.path.replace('+}', '}')}"
     integration = apigateway.HttpIntegration(url, proxy=True, http_method=method, options=options)

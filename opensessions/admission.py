@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from opensessions import tokens
+from opensessions.audit import Audit
 from opensessions.callers import Caller
 from opensessions.draft import decided
 from opensessions.errors import Conflict, Unauthorized
@@ -12,6 +13,7 @@ from opensessions.keyring import Key, Keyring
 from opensessions.models import Session, Status
 from opensessions.passes import PREVIEW_SECONDS, Pass, Passes, PassScope
 from opensessions.ports import SessionStore
+from opensessions.recording import Recording
 
 TOKEN_SECONDS = 900
 
@@ -32,12 +34,14 @@ class Admission:
         store: SessionStore,
         passes: Passes,
         keyring: Keyring,
+        audit: Audit,
         *,
         clock: Callable[[], datetime],
         wake: Callable[[str], None] = lambda session_id: None,
     ) -> None:
         self._store, self._passes, self._clock, self._wake = store, passes, clock, wake
         self._keyring = keyring
+        self.recording = Recording(audit, keyring, clock)
 
     def caller(self, secret: str) -> Caller:
         """Whose API key or session's token this is. Raises Unauthorized; a key also when it was revoked, a
@@ -56,13 +60,6 @@ class Admission:
         """Whether a key still opens its account."""
         now = self._keyring.find(key.hash)
         return now is not None and now.revoked_at is None
-
-    def used(self, key: Key) -> None:
-        """Write down that a key is used, now and then."""
-        now = self._clock()
-        if key.stale(now):
-            self._keyring.used(key, now)
-
     def issue(
         self, session: Session, scope: PassScope, seconds: int = TOKEN_SECONDS, port: int | None = None
     ) -> Issued:
@@ -99,8 +96,10 @@ class Admission:
         """What a preview's token opens; it is used up. Raises Unauthorized."""
         session_id = tokens.preview_of(token)
         kept = self._passes.take(session_id, tokens.sha256(token)) if session_id else None
-        if kept is None or kept.scope != "preview" or self._session(kept) is None:
+        session = self._session(kept) if kept and kept.scope == "preview" else None
+        if kept is None or session is None:
             raise Unauthorized("The preview's token is not known, was used, or has expired.")
+        self.recording.opened(kept, session)
         return kept
 
     def _visitor(self, session_id: str, token: str) -> Caller:

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from opensessions import tokens
-from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Kept, Part, Turn
+from opensessions.audit import Audit
 from opensessions.destinations import Destinations
 from opensessions.dispatch import Dispatch
 from opensessions.errors import LaunchFailed, NoCapacity
@@ -20,6 +19,7 @@ from opensessions.keeping import Keeper, place
 from opensessions.keyring import Key, Keyring, Scope, key_id
 from opensessions.ledger import Ledger
 from opensessions.lifecycle import Deadlines
+from opensessions.local.audit import SqliteAudit
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
 from opensessions.local.hooks import SqliteHooks
@@ -37,6 +37,9 @@ from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Recorded, Testimony
 from opensessions.webhooks import Webhooks
+
+from opensessions import tokens
+from opensessions.admission import Admission
 
 PRICES = {"claude-test": price(1, 10)}
 """A dollar for a million tokens that go in, ten for those that come out."""
@@ -123,6 +126,7 @@ class World:
     private_previews: bool = True
     passes: Passes = field(default_factory=FakePasses)
     keyring: Keyring = None  # type: ignore[assignment]
+    audit: Audit = None  # type: ignore[assignment]
     blobs: BlobStore = None  # type: ignore[assignment]
     ledger: Ledger = None  # type: ignore[assignment]
     day_cost_usd: float | None = None
@@ -149,8 +153,9 @@ class World:
         )
         shared, named = shared | {"metering": self.metering}, named | {"metering": self.metering}
         self.keyring = self.keyring or SqliteKeyring(Database(self.folder / "keys.db"))
+        self.audit = self.audit or SqliteAudit(Database(self.folder / "audit.db"))
         told = {"clock": self.clock, "wake": self.woken.append}
-        named["admission"] = Admission(self.store, self.passes, self.keyring, **told)
+        named["admission"] = Admission(self.store, self.passes, self.keyring, self.audit, **told)
         self.supervisor = Supervisor(
             self.store,
             self.runtime,
@@ -260,6 +265,7 @@ def commit(number: int) -> str:
 def world(folder: Path, **more: Any) -> World:
     database = Database(folder / "sessions.db")
     more = {"passes": SqlitePasses(database), "keyring": SqliteKeyring(database), "clock": Clock(), **more}
+    more = {"audit": SqliteAudit(database), **more}
     beside = {"ledger": SqliteLedger(database, more["clock"]), "hooks": SqliteHooks(database, more["clock"])}
     store = SqliteStore(database, stored=lambda *stored: made.dispatch.stored(*stored))
     made = World(store, folder, **beside, **more)

@@ -8,9 +8,8 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from opensessions.admission import Admission
 from opensessions.allowances import Allowances
-from opensessions.aws import settings
+from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.fargate import FargateSandboxes
 from opensessions.aws.hooks import DynamoHooks
@@ -29,6 +28,9 @@ from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
 from opensessions.webhooks import Webhooks
+
+from opensessions.admission import Admission
+from opensessions.aws import settings
 
 START_SECONDS = 300
 """A task takes a minute to start, and its image may be far away."""
@@ -78,12 +80,9 @@ def blobs() -> S3Blobs:
 
 def admission() -> Admission:
     """Who is let in."""
-    table = settings.storage().table
-    passes, keyring = (
-        DynamoPasses(table, Late("dynamodb", QUICK)),
-        DynamoKeyring(table, Late("dynamodb", QUICK)),
-    )
-    return Admission(store(), passes, keyring, clock=_now, wake=_wake)
+    table, dynamodb = settings.storage().table, Late("dynamodb", QUICK)
+    passes, keyring = DynamoPasses(table, dynamodb), DynamoKeyring(table, dynamodb)
+    return Admission(store(), passes, keyring, DynamoAudit(table, dynamodb), clock=_now, wake=_wake)
 
 
 def metering() -> Metering:

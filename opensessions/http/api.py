@@ -8,7 +8,19 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opensessions.errors import InvalidRequest
-from opensessions.http import bounds, docs, errors, history, session_tokens, templates, usage, views, webhooks
+from opensessions.http import (
+    audit,
+    bounds,
+    docs,
+    errors,
+    history,
+    session_tokens,
+    templates,
+    usage,
+    views,
+    webhooks,
+)
+from opensessions.http.audited import Audited, in_threads, operation
 from opensessions.http.bodies import Body
 from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
@@ -56,10 +68,11 @@ def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
     app = Api(title="opensessions", openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for part in (bounds, history, session_tokens, templates, usage, webhooks):
+    for part in (audit, bounds, history, session_tokens, templates, usage, webhooks):
         app.include_router(part.router)
     app.include_router(router)
     errors.install(app)
+    app.add_middleware(Audited, saw=in_threads(service.admission.recording.saw), named=operation)
     for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
     return app

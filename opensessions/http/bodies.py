@@ -33,6 +33,7 @@ async def read_json(request: Request, most: int) -> bytes:
         body += chunk
         if len(body) > most:
             _too_large(most)
+    request.state.body = bytes(body)  # for who looks at the request when it is over
     return bytes(body)
 
 

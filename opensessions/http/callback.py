@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from opensessions.archives import Archived, ArchiveId
+from opensessions.audit import Entry
 from opensessions.errors import Unauthorized
 from opensessions.events import EventBatch
 from opensessions.http import calls, errors
@@ -57,6 +58,13 @@ class Visit(Fields):
     """The token that a visitor of a private preview showed."""
 
     token: str = Field(min_length=1, max_length=200)
+
+
+class Sightings(BaseModel):
+    """Entries for the record, and keys, of callers whom the gateway answered."""
+
+    entries: list[Entry] = Field(max_length=100)
+    keys: list[str] = Field(max_length=100)
 
 
 class Uses(Fields):
@@ -143,6 +151,19 @@ def admit_visitor(testimony: Ask, raw: Body) -> JSONResponse:
     """What a private preview's token opens, of how many revocations; it is used up. 401: nothing."""
     kept = testimony.admission.redeem(Visit.read(parse(raw)).token)
     return JSONResponse({"port": kept.port, "number": kept.number})
+
+
+@router.post("/callback/v1/sightings")
+def note_sightings(testimony: Ask, raw: Annotated[bytes, Depends(_about_archive)]) -> Response:
+    """What the gateway saw of callers, for the record, and the SHA-256 of keys that are used. Sent again it
+    changes nothing.
+    """
+    said = _checked(Sightings, raw)
+    for entry in said.entries:
+        testimony.admission.recording.add(entry)
+    for key_hash in said.keys:
+        testimony.admission.recording.used(key_hash)
+    return Response(status_code=204)
 
 
 @router.post("/callback/v1/uses")

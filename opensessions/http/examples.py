@@ -152,6 +152,16 @@ _DELIVERY = {
     "diedAt": _AT,
 }
 
+_ENTRY: dict[str, Any] = {
+    "at": _AT,
+    "by": {"kind": "key", "id": f"key_{_ID}", "name": "backend", "scope": "write", "session": None},
+    "action": "create_session",
+    "target": f"session_{_ID}",
+    "userId": "user_123",
+    "ip": "203.0.113.7",
+    "result": 201,
+}
+
 ANSWERS: dict[str, Any] = {
     "Report": {
         "from": "2026-11-24",
@@ -182,5 +192,6 @@ ANSWERS: dict[str, Any] = {
     "WebhookList": {"data": [_WEBHOOK]},
     "DeliveryList": {"data": [_DELIVERY], "has_more": False, "next_cursor": None},
     "Redelivered": {"queued": 1},
+    "AuditPage": {"data": [_ENTRY], "has_more": False, "next_cursor": None},
     "Health": {"status": "ok"},
 }

@@ -8,7 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from opensessions.http import examples, files, limits, reports, requests, stored_events, views, webhook_shapes
+from opensessions.http import (
+    audit_shapes,
+    examples,
+    files,
+    limits,
+    reports,
+    requests,
+    stored_events,
+    views,
+    webhook_shapes,
+)
 from opensessions.http.errors import TYPES
 from opensessions.http.event_stream import OPERATION as STREAM
 
@@ -85,6 +95,14 @@ class WebhookList(BaseModel):
     """Webhooks, oldest first."""
 
     data: list[webhook_shapes.Webhook]
+
+
+class AuditPage(BaseModel):
+    """Entries, newest first; `next_cursor` is null at the end."""
+
+    data: list[audit_shapes.Entry]
+    has_more: bool
+    next_cursor: str | None
 
 
 class DeliveryList(BaseModel):
@@ -192,6 +210,7 @@ def _schemas() -> dict[str, Any]:
         views.NewlyIssued,
         views.Health,
         reports.Report,
+        AuditPage,
         VersionList,
         TemplateList,
         webhook_shapes.CreatedWebhook,

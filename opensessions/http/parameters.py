@@ -25,11 +25,16 @@ Ask = Annotated[Service, Depends(_service)]
 
 
 def _caller(request: Request, service: Ask) -> Caller:
-    """Who asks. Raises Unauthorized."""
+    """Who asks; it is put into the request's state, too, for `Audited`. Raises Unauthorized."""
     key = credentials(request.headers)
     if key is None:
         raise Unauthorized("The API key is missing; send it in the X-API-Key header.")
-    return service.authenticate(key)
+    try:
+        caller = request.state.caller = service.authenticate(key)
+    except Unauthorized as refused:
+        request.state.caller = refused.former
+        raise
+    return caller
 
 
 def _account(request: Request, caller: Annotated[Caller, Depends(_caller)]) -> str:

@@ -8,23 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from starlette.responses import Response
-from starlette.types import ASGIApp
-
 import sandbox_task
-from gateway.assembly import Behind, Gateway, Manners
 from gateway.egress_policy import EgressPolicy
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
 from gateway.resolver import SystemResolver
-from opensessions import archives, events, handshake
-from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.deliveries import Deliveries
 from opensessions.destinations import Destinations
 from opensessions.dispatch import Dispatch
-from opensessions.http import api, callback
-from opensessions.http.parameters import Account
 from opensessions.keeping import Keeper
 from opensessions.keys import Keys
 from opensessions.lifecycle import Deadlines
@@ -50,6 +42,14 @@ from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
 from opensessions.webhooks import Webhooks
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from gateway.assembly import Behind, Gateway, Manners
+from opensessions import archives, events, handshake
+from opensessions.admission import Admission
+from opensessions.http import api, callback
+from opensessions.http.parameters import Account
 
 USES_SECONDS = 5.0
 """The callback is a call in this process, so that a session's use may be told often."""
@@ -107,7 +107,7 @@ class System:
         keyring, audit = SqliteKeyring(database), SqliteAudit(database)
         self.api_key = own_key(settings, Keys(keyring, audit, clock))
         passes = SqlitePasses(database)
-        self.admission = Admission(self.store, passes, keyring, clock=clock, wake=self.wake)
+        self.admission = Admission(self.store, passes, keyring, audit, clock=clock, wake=self.wake)
         self.ledger = SqliteLedger(database, clock)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
         self.blobs = FileBlobs(settings.data_dir / "blobs")

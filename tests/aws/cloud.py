@@ -24,13 +24,14 @@ import httpx2
 from botocore.config import Config
 from mangum import Mangum
 from moto.server import ThreadedMotoServer
-
+from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.table import create_table
+
 from opensessions.http import callback
 from tests.fakes import World
 
@@ -169,7 +170,7 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     objects.create_bucket(Bucket=name)
     beside: dict[str, Any] = {"blobs": S3Blobs(objects, name), "passes": DynamoPasses(name, client)}
     beside["hooks"] = DynamoHooks(name, client)
-    beside["keyring"] = DynamoKeyring(name, client)
+    beside["keyring"], beside["audit"] = DynamoKeyring(name, client), DynamoAudit(name, client)
     here = World(DynamoStore(name, client), folder, **beside)
     here.clock.now = datetime.now(UTC)
     lambdas = Lambdas(callback.create_app(here.testimony))

@@ -181,6 +181,7 @@ async def public(
     heartbeat_seconds: float = 10.0,
     stall_seconds: float = 30.0,
     unix_socket: Path | None = None,
+    saw: Any = None,
     **more: Any,
 ) -> AsyncIterator[Public]:
     """The stream route on a real port. Its session `S1` has three events. Only waking brings news in time."""
@@ -189,7 +190,7 @@ async def public(
     hub = Hub(sessions.read_events, poll_seconds=poll_seconds)
     side = Public(sessions, hub, OpenStreams(stall_seconds=stall_seconds))
     more = {"allow_query_key": True, "heartbeat_seconds": heartbeat_seconds} | more
-    app = streams_app(EventStreams(sessions, hub, side.open_streams, **more))
+    app = streams_app(EventStreams(sessions, hub, side.open_streams, **more), saw=saw)
     if unix_socket:
         transport = httpx2.AsyncHTTPTransport(uds=str(unix_socket))
         side.client = httpx2.AsyncClient(trust_env=False, transport=transport)

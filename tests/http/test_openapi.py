@@ -80,6 +80,7 @@ def test_it_lists_every_call(document: Any) -> None:
         "GET /v1/webhooks/{webhook_id}/deliveries",
         "POST /v1/webhooks/{webhook_id}/redeliver",
         "GET /v1/usage",
+        "GET /v1/audit",
         "GET /healthz",
     }
 

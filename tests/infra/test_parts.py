@@ -136,7 +136,8 @@ def test_the_gateway_has_these_methods_and_their_bytes_as_they_are() -> None:
         (way["IntegrationHttpMethod"], way["Uri"].partition("{id}")[2]): way["RequestParameters"]
         for way in _streams(made)
     }
-    session = {"integration.request.path.id": "method.request.path.id"}
+    asker = {"integration.request.header.X-Caller-IP": "context.identity.sourceIp"}
+    session = {**asker, "integration.request.path.id": "method.request.path.id"}
     file = {**session, "integration.request.path.proxy": "method.request.path.proxy"}
     assert ways == {
         ("GET", "/events"): session,
