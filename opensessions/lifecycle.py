@@ -166,6 +166,13 @@ def has_sandbox(session: Session) -> bool:
     return session.live and bool(session.tokens) and session.launch not in session.lacked
 
 
+def gone_by(session: Session, deadlines: Deadlines, now: datetime) -> datetime:
+    """When a sandbox that is found to be gone was gone at the latest: nobody may have looked for long."""
+    silence = timedelta(seconds=deadlines.silence)
+    seen = session.head.heard_at or session.launched_at + timedelta(seconds=deadlines.start)
+    return min(now, seen + silence)
+
+
 def _without_sandbox(before: Session, after: Session, now: datetime, recheck_seconds: int) -> Session:
     head = after.head.model_copy(update={"updated_at": now, "turn_at": None})
     gone = {"head": head, "tokens": {}, "hibernating": None, "halting_at": None}

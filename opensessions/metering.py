@@ -264,7 +264,7 @@ class Metering:
 
         if saved := decided(decide):
             if saved.halting_at is not None:
-                self._later(saved.sandbox_id, saved.launch, HALT.seconds)
+                self._later(saved.sandbox_id, saved.launch, HALT.seconds + 1)
             self._wake(saved.id)
 
     def _tell_of_egress(self, session: Session, allowed: int) -> None:

@@ -262,13 +262,13 @@ class Supervisor:
 
     def _lost(self, session: Session, reason: str, code: str, resting: bool = False) -> None:
         log.warning("session %s lost its sandbox: %s", session.id, reason)
+        if lifecycle.has_sandbox(session):
+            self._metering.ran(session, lifecycle.gone_by(session, self._deadlines, self._clock()))
 
         def decide() -> Session | None:
             now = self._store.get(session.id)
             if now is None or not now.live or now.launch != session.launch:
                 return None
-            if lifecycle.has_sandbox(now):
-                self._metering.ran(now, self._clock())
             asks = [] if resting else self._unanswered(now)
             draft = revival.lost(now, asks, reason, self._clock())
             after = self.watched(draft.session) if draft.session.live else draft.session

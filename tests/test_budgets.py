@@ -92,7 +92,7 @@ def test_what_does_not_sleep_is_stopped(here: World, by: str) -> None:
     session = here.keep_turn(at_work(here))
     here.service.send("acme", session.id, "u1", "More")
     call(here, session, 1000)
-    assert (session.sandbox_id, 1, 45) in here.put_off
+    assert (session.sandbox_id, 1, 46) in here.put_off
     here.say(session, TurnStarted())
     look = here.catch_up if by == "timer" else here.supervisor.sweep
     here.clock.tick(44)

@@ -247,6 +247,16 @@ def test_the_time_of_a_lost_sandbox_counts_and_so_does_that_of_the_next(here: Wo
     assert seconds(here, session) == 17
 
 
+def test_what_was_found_gone_after_days_did_not_run_for_days(here: World) -> None:
+    session = here.turn(here.create())
+    here.clock.tick(20)
+    here.runtime.live.clear()  # and the server with it
+    here.clock.tick(3 * 86_400)
+    here.supervisor.sweep()
+    day = here.ledger.read(Meter("acme", session.id))
+    assert day.sandbox_milliseconds == here.deadlines.silence * 1000
+
+
 def test_what_never_began_took_no_time(here: World) -> None:
     here.runtime.lack = 1
     lacking = here.create()
