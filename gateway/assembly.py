@@ -148,7 +148,7 @@ class Gateway:
             door_key_of=self._door_key,
             poll_seconds=self._manners.inbox_poll_seconds,
         )
-        relay = Relay(behind.assignments.identify, behind.callback, self._stored)
+        relay = Relay(behind.assignments.speaker, behind.callback, self._stored)
         archives = Archives(behind.assignments.identify, behind.blobs, behind.callback, self._stored)
         of_peers = [self.peers.route()] if self.peers else []
         more = (*archives.routes(), *of_peers)

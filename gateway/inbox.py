@@ -15,9 +15,10 @@ from gateway.bells import Bell, Bells
 from gateway.rates import Buckets
 from gateway.sse import PING, OpenStreams, Pump, Wire, frame
 from opensessions.errors import InvalidRequest, Unauthorized
-from opensessions.events import Assign, InboxItem
+from opensessions.events import Assign, InboxItem, Prepare
 from opensessions.http.credentials import bearer
 from opensessions.models import Session
+from opensessions.pool import Spare
 
 PATH = "/sandbox/v1/inbox"
 
@@ -25,10 +26,22 @@ _NUMBER = re.compile(r"[0-9]{1,12}")
 
 
 class Assignments(Protocol):
-    """What is asked of the service; both calls block and are made in worker threads."""
+    """What is asked of the service; all calls block and are made in worker threads."""
 
     def identify(self, token: str, kind: str) -> Session | None:
         """The live session whose sandbox holds this token of its present launch."""
+        ...
+
+    def speaker(self, token: str) -> Session | Spare | None:
+        """The same for a worker's token, or the spare whose it is."""
+        ...
+
+    def prepare(self, spare: Spare) -> Prepare:
+        """What a spare is told."""
+        ...
+
+    def holds(self, spare: Spare) -> bool:
+        """Whether a spare is one still; a cheap read."""
         ...
 
     def inbox(self, session: Session, after: int) -> list[tuple[int, InboxItem]]:
@@ -43,6 +56,9 @@ class Inbox:
     into which `door_key_of(sandbox_id)` goes. A sandbox has one inbox: a newer one closes the older. It ends
     when the token is no longer good, and coming back is 401. Opening it over and over is
     answered 429.
+
+    A spare is told to prepare, under number 0, and then what its session asks of it as soon as one has it:
+    at once where that rings the bell of the sandbox, else within `spare_poll_seconds`.
     """
 
     def __init__(
@@ -54,10 +70,12 @@ class Inbox:
         door_key_of: Callable[[str], str],
         heartbeat_seconds: float = 10.0,
         poll_seconds: float = 2.0,
+        spare_poll_seconds: float = 0.25,
     ) -> None:
         self._assignments, self._bells, self._open_streams = assignments, bells, open_streams
         self._door_key_of = door_key_of
         self._heartbeat, self._poll_seconds = heartbeat_seconds, poll_seconds
+        self._spare_poll_seconds = spare_poll_seconds
         self._openings = Buckets(rate=0.5, burst=20)
         self._leaves: dict[str, asyncio.Event] = {}
 
@@ -69,17 +87,20 @@ class Inbox:
         if request.method != "GET":
             raise HTTPException(405, headers={"Allow": "GET"})
         token = bearer(request.headers) or ""
-        session = await anyio.to_thread.run_sync(self._assignments.identify, token, "worker")
-        if session is None:
+        known = await anyio.to_thread.run_sync(self._assignments.speaker, token)
+        if known is None:
             raise Unauthorized("The sandbox's token is not known (any more).")
-        self._openings.take(session.sandbox_id)
-        after = max(_after(request), session.assign_seq - 1)
+        self._openings.take(known.sandbox_id)
+        after = _after(request)
 
         async def pump(wire: Wire) -> None:
-            with self._bells.hang(session.id) as bell:
-                await self._pump(wire, bell, token, after)
+            await wire.write(PING)
+            session = await self._taken(wire, known, token) if isinstance(known, Spare) else known
+            if session is not None:
+                with self._bells.hang(session.id) as bell:
+                    await self._pump(wire, bell, token, max(after, session.assign_seq - 1))
 
-        await self._only(session.sandbox_id, receive, send, pump)
+        await self._only(known.sandbox_id, receive, send, pump)
 
     async def _only(self, sandbox_id: str, receive: Receive, send: Send, pump: Pump) -> None:
         leave = asyncio.Event()
@@ -92,8 +113,18 @@ class Inbox:
             if self._leaves.get(sandbox_id) is leave:
                 del self._leaves[sandbox_id]
 
+    async def _taken(self, wire: Wire, spare: Spare, token: str) -> Session | None:
+        """The session that takes a spare, when it does; None when the spare is discarded."""
+        prepare = await anyio.to_thread.run_sync(self._assignments.prepare, spare)
+        await wire.write(frame(prepare.model_dump_json().encode(), number=0))
+        with self._bells.hang(spare.sandbox_id) as bell:
+            while await anyio.to_thread.run_sync(self._assignments.holds, spare):
+                if wire.quiet >= self._heartbeat:
+                    await wire.write(PING)
+                await bell.wait(min(self._spare_poll_seconds, max(0.0, self._heartbeat - wire.quiet)))
+        return await anyio.to_thread.run_sync(self._assignments.identify, token, "worker")
+
     async def _pump(self, wire: Wire, bell: Bell, token: str, after: int) -> None:
-        await wire.write(PING)
         while True:
             session = await anyio.to_thread.run_sync(self._assignments.identify, token, "worker")
             if session is None:

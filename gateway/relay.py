@@ -21,6 +21,7 @@ from opensessions.http.bodies import read_body
 from opensessions.http.credentials import bearer
 from opensessions.logbook import concerns
 from opensessions.models import Session
+from opensessions.pool import Spare
 
 PATH = "/sandbox/v1/events"
 CALLBACK_PATH = "/callback/v1/events"
@@ -30,6 +31,8 @@ CALLBACK_SECONDS = 15.0
 
 Identify = Callable[[str, str], Session | None]
 """`identify(token, "worker")`: the live session whose sandbox holds the token. Blocks."""
+Speaker = Callable[[str], Session | Spare | None]
+"""`speaker(token)`: the same, or the spare whose worker holds the token. Blocks."""
 
 
 class Stored(Ack):
@@ -57,7 +60,7 @@ class Relay:
 
     def __init__(
         self,
-        identify: Identify,
+        speaker: Speaker,
         callback: httpx2.AsyncClient,
         wake: Callable[[str], None],
         *,
@@ -66,7 +69,7 @@ class Relay:
         body_seconds: float = 10.0,
     ) -> None:
         self._body_seconds = body_seconds
-        self._identify, self._wake = identify, wake
+        self._speaker, self._wake = speaker, wake
         later = "events cannot be stored at the moment, send them again"
         self._verdicts = Verdicts(callback, CALLBACK_SECONDS, later)
         self._rates, self._trust_seconds = rates or Rates(), trust_seconds
@@ -92,13 +95,14 @@ class Relay:
         if known is not None and time.monotonic() < known.until:
             concerns(known.session_id)
             return known.sender
-        session = await anyio.to_thread.run_sync(self._identify, token, "worker")
-        if session is None:
+        speaker = await anyio.to_thread.run_sync(self._speaker, token)
+        if speaker is None:
             self._known.pop(token, None)
             raise Unauthorized("The sandbox's token is not known (any more).")
         now = time.monotonic()
         self._forget(now - FORGET_SECONDS)
-        known = self._known.setdefault(token, Known(Sender(self._rates), session.id, now))
+        session_id = speaker.id if isinstance(speaker, Session) else ""
+        known = self._known.setdefault(token, Known(Sender(self._rates), session_id, now))
         known.until = now + self._trust_seconds
         return known.sender
 

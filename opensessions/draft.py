@@ -10,6 +10,7 @@ from opensessions.errors import Conflict, Stale
 from opensessions.events import InboxItem, Level
 from opensessions.models import AgentConfig, Changes, Claim, Event, Message, Session, Version, timestamp
 from opensessions.notices import AnyEvent
+from opensessions.pool import Spare
 
 T = TypeVar("T")
 _TRIES = 20
@@ -74,7 +75,8 @@ class Draft:
         config: AgentConfig | None = None,
         claim: Claim | None = None,
         versions: tuple[Version, ...] = (),
+        spare: Spare | None = None,
     ) -> Changes:
         """Everything that was added."""
         said = tuple(self._events), tuple(self._messages), tuple(self._inbox)
-        return Changes(*said, config, claim, versions)
+        return Changes(*said, config, claim, versions, spare)

@@ -15,7 +15,8 @@ OpenSessionsError
 │   └── NoCapacity      not now, but probably soon
 └── StoreError          raised by stores for the service, which acts on them
     ├── Stale           another writer changed the session first: load it again and decide again
-    └── AlreadyClaimed  the idempotency key was claimed by another request meanwhile
+    ├── AlreadyClaimed  the idempotency key was claimed by another request meanwhile
+    └── SpareGone       another session took the pool's sandbox, or it is lost
 """
 
 
@@ -90,4 +91,8 @@ class Stale(StoreError):
 
 
 class AlreadyClaimed(StoreError):
+    pass
+
+
+class SpareGone(StoreError):
     pass

@@ -279,7 +279,18 @@ class Shutdown(BaseModel):
     type: Literal["shutdown"] = "shutdown"
 
 
-AnyItem = Assign | Message | Interrupt | Restore | Save | Hibernate | Shutdown
+class Prepare(BaseModel):
+    """Make everything ready that does not depend on the assignment, which is not there yet. The other fields
+    are what most assignments will say; see `Assign`. It has no number, and may come again.
+    """
+
+    type: Literal["prepare"] = "prepare"
+    preview_url: str
+    tools: list[str]
+    max_turns: int
+
+
+AnyItem = Prepare | Assign | Message | Interrupt | Restore | Save | Hibernate | Shutdown
 InboxItem = Annotated[AnyItem, Field(discriminator="type")]
 
 inbox_item: TypeAdapter[AnyItem] = TypeAdapter(InboxItem)

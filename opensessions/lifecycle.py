@@ -72,6 +72,7 @@ def launched(session: Session, hashes: dict[str, str], now: datetime) -> Session
             "hibernating": None,
             "halting_at": None,
             "ran_until": None,
+            "pooled": False,
             "head": session.head.model_copy(update=fresh),
         }
     )

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from opensessions.archives import WORKSPACE_BYTES, Change
 from opensessions.events import Artifact, InboxItem, Level
+
+if TYPE_CHECKING:
+    from opensessions.pool import Spare
 
 
 def timestamp(moment: datetime) -> str:
@@ -174,7 +177,8 @@ class Session(Model):
     messages that were answered to the numbers of their turns. `told` maps what watchers were told of a bound
     to the bound as it was then. `halting_at` is when the session was told to stop
     because a budget is used up. `ran_until` is when the sandbox of the present launch ended; None while it
-    runs, and for a launch that never began.
+    runs, and for a launch that never began. `pooled`: the present launch was the pool's, and ran before the
+    session was.
     """
 
     id: str
@@ -210,6 +214,7 @@ class Session(Model):
     halting_at: Timestamp | None = None
     ran_until: Timestamp | None = None
     stored_at: Timestamp | None = None
+    pooled: bool = False
     preview: Preview = "public"
     revocations: int = 0
     created_at: Timestamp
@@ -311,7 +316,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one commit adds beside the session itself. Inbox items are (number, item) pairs."""
+    """What one commit adds beside the session itself. Inbox items are (number, item) pairs. A new session
+    takes its sandbox from the pool where it is the `spare`'s.
+    """
 
     events: tuple[Event, ...] = ()
     messages: tuple[Message, ...] = ()
@@ -319,6 +326,7 @@ class Changes:
     config: AgentConfig | None = None
     claim: Claim | None = None
     versions: tuple[Version, ...] = ()
+    spare: "Spare | None" = None
 
 
 NOTHING = Changes()

@@ -47,10 +47,12 @@ class SessionStore(Protocol):
         live, and `max_live` is given, the account's live sessions stay at most `max_live`; when it goes the
         other way one is given back.
 
+        A `changes.spare` leaves the pool in the same write.
+
         Raises Stale when `before.head.rev` is no longer current or the session exists already;
         AlreadyClaimed when `changes.claim` names a key that is in use; RateLimited when `max_live` would be
-        passed; TooLarge when an event or item is over what the store can hold. Nothing was written in any
-        of these cases.
+        passed; SpareGone when the pool does not hold `changes.spare` as it is; TooLarge when an event or
+        item is over what the store can hold. Nothing was written in any of these cases.
         """
         ...
 

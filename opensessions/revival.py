@@ -6,7 +6,7 @@ from datetime import datetime
 from opensessions import lifecycle
 from opensessions.draft import Draft
 from opensessions.events import Assign, InboxItem, Message, Restore
-from opensessions.models import Session, Status
+from opensessions.models import SandboxStatus, Session, Status
 from opensessions.notices import SandboxLost
 
 Ask = Message | Restore
@@ -44,14 +44,17 @@ def begin(draft: Draft, asks: Sequence[Ask] = ()) -> None:
 
 def lost(session: Session, asks: Sequence[Ask], reason: str, now: datetime) -> Draft:
     """A live session after its sandbox ended by itself: where something was asked, it waits for another
-    sandbox, which does that anew; else it sleeps.
+    sandbox, which does that anew; else it sleeps. Of a spare that was lost before it said a word nobody has
+    noticed anything, so it does not count and nobody is told.
     """
+    unnoticed = session.pooled and session.head.sandbox_status is SandboxStatus.STARTING
     works = session.head.status is Status.RUNNING and bool(asks)
-    before = session.model_copy(update={"losses": session.losses + 1})
+    before = session.model_copy(update={"losses": session.losses + (not unnoticed)})
     begun = lifecycle.begun(before)
     after = lifecycle.launched(begun, {}, now) if works else lifecycle.asleep(before, now)
     draft = Draft(after, now)
-    draft.say(_loss(session, asks[0] if works else None, reason), "warning")
+    if not (unnoticed and works):
+        draft.say(_loss(session, asks[0] if works else None, reason), "warning")
     if works:
         begin(draft, asks)
     return draft

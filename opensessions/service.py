@@ -7,20 +7,22 @@ supervisor's sweep finishes what was left.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from opensessions import budgets, lifecycle, revival, titles, tokens
+from opensessions import budgets, idempotency, lifecycle, revival, titles, tokens
 from opensessions.admission import Admission
 from opensessions.draft import Draft, decided
-from opensessions.errors import AlreadyClaimed, Conflict, IdempotencyMismatch, InvalidRequest, RateLimited
-from opensessions.events import Interrupt, Restore
+from opensessions.errors import AlreadyClaimed, Conflict, InvalidRequest, RateLimited, SpareGone
+from opensessions.events import Interrupt, Restore, SandboxReady
 from opensessions.events import Message as FollowUp
 from opensessions.keeping import Keeper, folder
 from opensessions.metering import Metering
 from opensessions.models import Claim, Head, NewSession, SandboxStatus, Session, Status, Version
 from opensessions.notices import SessionStarted, UserMessage, Woken
+from opensessions.pool import Spare
 from opensessions.ports import SessionStore
 from opensessions.reading import Reading
 from opensessions.supervisor import Supervisor
@@ -84,31 +86,29 @@ class Service(Reading):
         if request.config.preview == "private" and not self._private_previews:
             reason = "All previews of this deployment share one name, so none can be private; leave it out."
             raise InvalidRequest(reason, "agent_config.preview")
-        claim = self._claim(account, idempotency_key, "create", request.model_dump_json())
-        if (replayed := self._replayed(claim)) is not None:
+        claim = idempotency.claim(account, idempotency_key, "create", request.model_dump_json())
+        if (replayed := idempotency.replayed(self._store, claim)) is not None:
             return replayed
         self.metering.admit(account, request)
         self._count_create(account)
-        sandbox_id = f"sb-{self._new_id()}"
-        token = tokens.worker_token(sandbox_id)
-        new = self._new(account, sandbox_id, request)
+        new = self._new(account, f"sb-{self._new_id()}", request)
+        token = tokens.worker_token(new.sandbox_id)
         new, hook = self.webhooks.subscribed(new, request.hook)
         try:
             begun, versions = self._from_origin(new, request)
-            session = self._started(begun, token)
-            draft = Draft(session, session.created_at)
-            draft.say(SessionStarted())
-            self._ask(draft, request.prompt, queued=False, launching=True)
-            claimed = claim and replace(claim, session_id=session.id)
-            changes = draft.changes(request.config, claimed, versions)
-            session = self._store.commit(None, draft.session, changes, max_live=self._quota.live)
+            claim = claim and replace(claim, session_id=new.id)
+            session = self._begun_warm(begun, request, claim) or self._begun(
+                self._started(begun, token), request, claim, versions
+            )
         except BaseException as refusal:
             if request.origin:
                 self._keeper.drop(folder(new.id))
             self.webhooks.drop(hook)
             if isinstance(refusal, AlreadyClaimed):
-                return self._replayed_now(claim)
+                return idempotency.replayed_now(self._store, claim)
             raise
+        if session.pooled:
+            return self._supervisor.pool.taken(session)
         return self._supervisor.launch(session, token)
 
     def send(
@@ -118,12 +118,13 @@ class Service(Reading):
 
         Raises NotFound, Conflict when the session has ended, IdempotencyMismatch, RateLimited and OverBudget.
         """
-        claim = self._claim(account, idempotency_key, "send", json.dumps([session_id, user_id, text]))
+        asked = json.dumps([session_id, user_id, text])
+        claim = idempotency.claim(account, idempotency_key, "send", asked)
         claim = claim and replace(claim, session_id=session_id)
 
         def decide() -> tuple[Session, str | None]:
             before = self._open(account, session_id, user_id)
-            if (replayed := self._replayed(claim)) is not None:
+            if (replayed := idempotency.replayed(self._store, claim)) is not None:
                 return replayed, None
             self.metering.admit_message(before)
             draft, token = self._awake(before, "message")
@@ -133,7 +134,7 @@ class Service(Reading):
                 changes = draft.changes(claim=claim)
                 return self._store.commit(before, draft.session, changes, max_live=self._quota.live), token
             except AlreadyClaimed:
-                return self._replayed_now(claim), None
+                return idempotency.replayed_now(self._store, claim), None
 
         session, token = decided(decide)
         if token:
@@ -237,6 +238,30 @@ class Service(Reading):
         """What a version changed, as git tells it; cut if it is long. Raises NotFound."""
         return self._keeper.diff(session_id, self.version(session_id, number).number)
 
+    def _begun_warm(self, new: Session, request: NewSession, claim: Claim | None) -> Session | None:
+        """The session with a sandbox of the pool, if that has one: empty, which one with an origin is not."""
+        for spare in () if request.origin else self._supervisor.pool.ready():
+            session = self._supervisor.watched(self._supervisor.pool.assigned(new, spare))
+            with suppress(SpareGone):
+                return self._begun(session, request, claim, spare=spare)
+        return None
+
+    def _begun(
+        self,
+        session: Session,
+        request: NewSession,
+        claim: Claim | None,
+        versions: tuple[Version, ...] = (),
+        spare: Spare | None = None,
+    ) -> Session:
+        draft = Draft(session, session.created_at)
+        draft.say(SessionStarted())
+        self._ask(draft, request.prompt, queued=False, launching=True)
+        if spare:
+            draft.say(SandboxReady())
+        changes = draft.changes(request.config, claim, versions, spare)
+        return self._store.commit(None, draft.session, changes, max_live=self._quota.live)
+
     def _from_origin(self, new: Session, request: NewSession) -> tuple[Session, tuple[Version, ...]]:
         """The new session with what it begins with, copied for it alone."""
         origin = request.origin
@@ -310,24 +335,3 @@ class Service(Reading):
             wait = 60 - int(now.timestamp()) % 60
             reason = f"Over {self._quota.creates} new sessions a minute; try again in {wait} s."
             raise RateLimited(reason, wait)
-
-    def _claim(self, account: str, key: str | None, route: str, request: str) -> Claim | None:
-        if key is None:
-            return None
-        return Claim(account, tokens.sha256(key), tokens.sha256(f"{route}\0{request}"), session_id="")
-
-    def _replayed(self, claim: Claim | None) -> Session | None:
-        held = claim and self._store.claimed(claim.account, claim.key)
-        if not claim or not held:
-            return None
-        if held.fingerprint != claim.fingerprint:
-            raise IdempotencyMismatch("This Idempotency-Key was used with another request; use a new one.")
-        if (session := self._store.get(held.session_id)) is None:
-            raise Conflict("The session of this Idempotency-Key was deleted for good; use a new key.")
-        return session
-
-    def _replayed_now(self, claim: Claim | None) -> Session:
-        session = self._replayed(claim)
-        if session is None:
-            raise Conflict("A request with this Idempotency-Key is being handled; try again.")
-        return session

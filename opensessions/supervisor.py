@@ -1,14 +1,14 @@
 """Starting sandboxes, ending them, and noticing when one is gone, silent or late."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from opensessions import halting, lifecycle, revival, tokens
 from opensessions.dispatch import Dispatch
 from opensessions.draft import Draft, decided
-from opensessions.errors import LaunchFailed, NoCapacity, Stale
+from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import Error, Hibernate
 from opensessions.keeping import Keeper, folder
 from opensessions.lifecycle import Deadlines
@@ -16,7 +16,9 @@ from opensessions.logbook import about, concerns
 from opensessions.metering import Metering
 from opensessions.models import SandboxStatus, Session, Status
 from opensessions.notices import SessionEnded
+from opensessions.pooling import Pooling
 from opensessions.ports import Later, Launch, SandboxRuntime, SessionStore
+from opensessions.troubles import apart
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +49,10 @@ class Supervisor:
         later: Later,
         dispatch: Dispatch,
         metering: Metering,
+        pool: Pooling,
     ) -> None:
         self._store, self._runtime, self._keeper, self._later = store, runtime, keeper, later
-        self._dispatch = dispatch
+        self._dispatch, self.pool = dispatch, pool
         self._clock, self._wake, self._deadlines, self._metering = clock, wake, deadlines, metering
 
     def watched(self, session: Session) -> Session:
@@ -118,6 +121,8 @@ class Supervisor:
         been refused so. Late, repeated and foreign reports change nothing.
         """
         session = self._store.find(sandbox_id)
+        if session is None and not self.pool.lost(sandbox_id):
+            session = self._store.find(sandbox_id)  # which took it meanwhile
         if session:
             concerns(session.id)
         if not session or not session.live or session.launch != launch or session.put_off:
@@ -151,8 +156,10 @@ class Supervisor:
         return self._store.commit(session, self.watched(asked), draft.changes())
 
     def reap(self) -> list[str]:
-        """Stop every running sandbox whose session does not want it (any more), and return their ids."""
-        return [sandbox_id for sandbox_id in self._runtime.running() if self._reaped(sandbox_id)]
+        """Stop every running sandbox that no session wants (any more) and that is no spare; their ids."""
+        running = self._runtime.running()
+        spare = self.pool.ids()  # before the sessions, which take sandboxes from there
+        return [id for id in running if id not in spare and self._reaped(id)]
 
     def _reaped(self, sandbox_id: str) -> bool:
         session = self._store.find(sandbox_id)
@@ -177,15 +184,17 @@ class Supervisor:
         """Act on ends of sandboxes whose report got lost, and on deadlines that have passed. An `until` in
         the far future looks at all live sessions at once.
         """
-        with _apart("what ended lately"):
+        with apart("what ended lately"):
             for end in self._runtime.ended():
-                with _apart(end.sandbox_id):
+                with apart(end.sandbox_id):
                     why = {"lacking": end.lacking, "refused": end.refused}
                     self.sandbox_stopped(end.sandbox_id, end.number, end.reason, **why)
-        with _apart("what is to be delivered"):
+        with apart("the pool"):
+            self.pool.sweep()
+        with apart("what is to be delivered"):
             self._dispatch.sweep()
         for session_id in self._store.due(until or self._clock(), limit=100):
-            with _apart(f"session {session_id}"):
+            with apart(f"session {session_id}"):
                 if session := self._store.get(session_id):
                     self._look(session)
 
@@ -335,15 +344,3 @@ class Supervisor:
         closed = decided(decide)
         self._wake(session_id)
         return closed
-
-
-@contextmanager
-def _apart(what: str) -> Iterator[None]:
-    """The trouble of one must not keep the sweep from the others: it is logged, and tried again."""
-    with about():
-        try:
-            yield
-        except Stale:
-            log.info("%s changed under the sweep; it is looked at again", what)
-        except Exception:
-            log.exception("%s could not be looked at; it is tried again", what)

@@ -6,11 +6,12 @@ the session of the token alone, and money, the sandbox's state and the session's
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from opensessions import halting, lifecycle, tokens
+from opensessions import halting, lifecycle, tickets, tokens
 from opensessions.admission import Admission
 from opensessions.draft import Draft, decided
 from opensessions.errors import EventGap, Unauthorized
@@ -22,6 +23,7 @@ from opensessions.events import (
     HistoryMessage,
     InboxItem,
     Level,
+    Prepare,
     PreviewReady,
     Result,
 )
@@ -30,13 +32,14 @@ from opensessions.logbook import concerns
 from opensessions.metering import Metering
 from opensessions.models import Changes, Session, Status
 from opensessions.notices import AnyEvent
+from opensessions.pool import Spare
 from opensessions.ports import BlobStore, Later, SessionStore
 from opensessions.sleeping import Sleeping
 from opensessions.turns import accounted
+from opensessions.unassigned import Unassigned
 
 EVENT_BYTES = 256 * 1024
 """A larger event is cut; the whole of it goes to the blob store."""
-BOOT_TIME = timedelta(minutes=5)
 _HISTORY = 100
 
 
@@ -65,6 +68,7 @@ class Testimony(Sleeping):
         admission: Admission,
         max_live: int | None = None,
         heartbeat_seconds: int = 15,
+        unassigned: Unassigned,
     ) -> None:
         keeper = Keeper(blobs, clock)
         super().__init__(
@@ -72,13 +76,15 @@ class Testimony(Sleeping):
         )
         self._blobs, self._preview_url, self.admission = blobs, preview_url, admission
         self._heartbeat = timedelta(seconds=heartbeat_seconds)
+        self.unassigned = unassigned
 
     def boot(self, ticket: str, address: str, nonce: str | None = None) -> str:
         """Swap the boot ticket of a launch, shown by the sandbox at `address`, for a new worker's token.
 
-        A ticket is good once, within `BOOT_TIME` of the launch. Shown again with the same `nonce`, 256 random
-        bits in hex which the worker keeps to itself, it is answered with the same token. With another nonce,
-        or with none, it ends the sandbox, because one of the two who had it is a thief. Raises Unauthorized.
+        A ticket is good once, within `tickets.BOOT_TIME` of the launch. Shown again with the same `nonce`,
+        256 random bits in hex which the worker keeps to itself, it is answered with the same token. With
+        another nonce, or with none, it ends the sandbox, because one of the two who had it is a thief.
+        Raises Unauthorized.
         """
         token = decided(lambda: self._boot(ticket, address, nonce))
         if token is None:
@@ -90,12 +96,33 @@ class Testimony(Sleeping):
         items = self._store.inbox(session.sandbox_id, max(after, session.assign_seq - 1), limit)
         return [(seq, self._filled(session, i) if isinstance(i, Assign) else i) for seq, i in items]
 
+    def speaker(self, token: str) -> Session | Spare | None:
+        """The live session whose worker holds this token, or the spare, as long as no session has it."""
+        spoke = self.identify(token, "worker") or self.unassigned.spare(token)
+        return spoke or self.identify(token, "worker")  # a session took it between the two looks
+
+    def prepare(self, spare: Spare) -> Prepare:
+        """What a spare is told."""
+        return self.unassigned.prepare(spare)
+
+    def holds(self, spare: Spare) -> bool:
+        """Whether no session has the spare yet, and it is not discarded."""
+        return self.unassigned.holds(spare)
+
     def record_events(self, token: str, batch: EventBatch) -> Recorded:
-        """Store what a sandbox says, exactly once: a batch that arrives again is answered as done.
+        """Store what a sandbox says, exactly once: a batch that arrives again is answered as done. Of what a
+        spare says nothing is stored but that it is ready; a session that takes it goes on from there.
 
         Raises Unauthorized for a token that is unknown or of a sandbox that ended, EventGap when events are
         missing before `batch.first_seq`. Then nothing was stored.
         """
+        with suppress(Unauthorized):
+            return self._recorded(token, batch)
+        if ack := self.unassigned.heard(token, batch):
+            return Recorded(ack, tokens.sandbox_of(token) or "", 0)
+        return self._recorded(token, batch)  # a session took it between the two looks
+
+    def _recorded(self, token: str, batch: EventBatch) -> Recorded:
         while True:
             session = decided(lambda: self._record_part(token, batch))
             done = session.head.agent_seq
@@ -121,22 +148,21 @@ class Testimony(Sleeping):
     def _boot(self, ticket: str, address: str, nonce: str | None) -> str | None:
         sandbox_id, now = tokens.sandbox_of(ticket), self._clock()
         session = self._store.find(sandbox_id) if sandbox_id else None
-        if sandbox_id is None or session is None or not session.live:
+        if session is None:
+            return self.unassigned.boot(ticket, address, nonce)
+        if not session.live:
             return None
         concerns(session.id)
-        token = tokens.bought_token(ticket, nonce) if nonce else tokens.worker_token(sandbox_id)
-        if tokens.matches(ticket, session.tokens.get("booted")):
-            if tokens.matches(token, session.tokens.get("worker")):
-                return token
+        try:
+            bought = tickets.buy(ticket, nonce, session.tokens, session.launched_at, now)
+        except tickets.Stolen:
             self._store.commit(session, *self._stolen(session, now))
             self._wake(session.id)
             return None
-        if now - session.launched_at > BOOT_TIME or not tokens.matches(ticket, session.tokens.get("boot")):
-            return None
-        hashes = {**tokens.token_hashes(token), "booted": session.tokens["boot"]}
-        del hashes["boot"]
-        self._store.commit(session, session.model_copy(update={"tokens": hashes, "address": address}))
-        return token
+        if bought and bought.hashes != session.tokens:
+            after = {"tokens": dict(bought.hashes), "address": address}
+            self._store.commit(session, session.model_copy(update=after))
+        return bought.token if bought else None
 
     def _stolen(self, session: Session, now: datetime) -> tuple[Session, Changes]:
         draft = Draft(lifecycle.stopped(session, Status.ERROR, now, recheck_seconds=0), now)

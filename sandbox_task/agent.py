@@ -14,6 +14,7 @@ from sandbox_task.claude import AgentLost, Claude
 from sandbox_task.desk import Desk
 from sandbox_task.errands import Errand, Errands, Item
 from sandbox_task.keeping import Keeper
+from sandbox_task.programs import Programs
 from sandbox_task.site import NotBegun, Site
 from sandbox_task.toolcalls import ToolCalls
 from sandbox_task.turns import Turn
@@ -29,7 +30,13 @@ class Agent:
     """
 
     def __init__(
-        self, assign: events.Assign, seq: int, desk: Desk, site: Site, begun: "asyncio.Task[None]"
+        self,
+        assign: events.Assign,
+        seq: int,
+        desk: Desk,
+        site: Site,
+        begun: "asyncio.Task[None]",
+        programs: Programs,
     ) -> None:
         self._assign, self._desk, self._seq, self._begun = assign, desk, seq, begun
         self._put, self._tell = desk.put, desk.tell
@@ -39,7 +46,7 @@ class Agent:
         self._site = site
         self._artifacts = project.Artifacts(desk.paths.root)
         self._calls = ToolCalls(self._artifacts, str(site.cwd))
-        self._claude = Claude(self._options, self._heard)
+        self._claude = Claude(self._options, self._heard, programs)
         self._claude.session_id = assign.beginning.claude_session_id
         self._keeper = Keeper(site, assign.workspace_bytes, self._put)
         self._errands = Errands(self._keeper, site, self._claude, self._put)

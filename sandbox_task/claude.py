@@ -10,6 +10,7 @@ from typing import Any
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, Message
 
 from sandbox_task import processes
+from sandbox_task.programs import Programs
 
 log = logging.getLogger(__name__)
 _PARTING = 2.0
@@ -22,15 +23,16 @@ class AgentLost(Exception):
 
 class Claude:
     """`options` makes the options for a given conversation id; `heard` gets every message in order, and None
-    when the program is gone.
+    when the program is gone. One of the `programs` that wait is taken if it will do.
     """
 
     def __init__(
         self,
         options: Callable[[Callable[[str], None], str | None], ClaudeAgentOptions],
         heard: Callable[[Message | None], Awaitable[None]],
+        programs: Programs,
     ) -> None:
-        self._options, self._heard = options, heard
+        self._options, self._heard, self._programs = options, heard, programs
         self._client: ClaudeSDKClient | None = None
         self._reader: asyncio.Task[None] | None = None
         self._words: deque[str] = deque(maxlen=20)
@@ -58,14 +60,19 @@ class Claude:
         return False
 
     async def _start(self, resume: str | None) -> None:
-        client = ClaudeSDKClient(self._options(self._words.append, resume))
+        wanted = self._options(self._words.append, resume)
+        client = await self._programs.take(wanted) or await self._started(wanted)
+        self._client = client
+        self._reader = asyncio.create_task(self._read(client))
+
+    async def _started(self, wanted: ClaudeAgentOptions) -> ClaudeSDKClient:
+        client = ClaudeSDKClient(wanted)
         try:
             await client.connect()
         except Exception as error:
             # The SDK raises a bare Exception when the program refuses or never answers its first request.
             raise AgentLost(f"The agent could not be started: {error} {self.last_words}".strip()) from error
-        self._client = client
-        self._reader = asyncio.create_task(self._read(client))
+        return client
 
     async def _read(self, client: ClaudeSDKClient) -> None:
         try:

@@ -23,15 +23,17 @@ class Inbox:
         self.after = 0
 
     async def items(self) -> AsyncIterator[tuple[int, InboxItem]]:
-        """Each item with its number. Ends never; raises Revoked. An item of a newer wire is skipped."""
+        """Each item with its number, and those that have none (0) whenever they are said. Ends never; raises
+        Revoked. An item of a newer wire is skipped.
+        """
         tries = 0
         while True:
             try:
                 async for number, data in self._frames():
                     tries = 0
-                    if number <= self.after:
+                    if 0 < number <= self.after:
                         continue
-                    self.after = number
+                    self.after = max(self.after, number)
                     if (item := _parsed(number, data)) is not None:
                         yield number, item
             except httpx2.HTTPError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import uvloop
 
@@ -31,7 +31,10 @@ from sandbox_task.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from sandbox_task.agent import Agent
+    from sandbox_task.programs import Programs
     from sandbox_task.workspace.file_service import FileService
+
+Loading: TypeAlias = "asyncio.Task[tuple[type[Agent], Programs]]"
 
 log = logging.getLogger(__name__)
 _FAREWELL = 2.5
@@ -63,6 +66,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._lost = False
         self._agent: Agent | None = None
+        self._readying: asyncio.Task[Programs] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -114,10 +118,13 @@ class Worker:
             self._stop.set()
 
     async def _read(self, inbox: Inbox) -> None:
-        loading = asyncio.create_task(asyncio.to_thread(_agent))
+        loading: Loading = asyncio.create_task(asyncio.to_thread(_agent))
         async for seq, item in inbox.items():
             if isinstance(item, events.Assign):
                 await self._assigned(seq, item, loading)
+            elif isinstance(item, events.Prepare):
+                if self._readying is None and self._agent is None:
+                    self._readying = asyncio.create_task(self._made_ready(item, loading))
             elif isinstance(item, events.Shutdown):
                 self._stop.set()
             elif self._agent is None:
@@ -129,7 +136,20 @@ class Worker:
             else:
                 self._agent.send(seq, item)
 
-    async def _assigned(self, seq: int, assign: events.Assign, loading: "asyncio.Task[type[Agent]]") -> None:
+    async def _made_ready(self, usual: events.Prepare, loading: Loading) -> "Programs":
+        """Start what a session will need; one that it is told by `idle` can come. What failed is started when
+        it is needed.
+        """
+        _, programs = await loading
+        try:
+            around = Surroundings.of(*self._around, self._given.token)
+            await programs.start(usual, around, self._paths)
+        except Exception as error:
+            log.warning("The agent's program could not be started beforehand: %s", type(error).__name__)
+        self._outbox.tell(state="idle")
+        return programs
+
+    async def _assigned(self, seq: int, assign: events.Assign, loading: Loading) -> None:
         if self._agent is not None:
             log.warning("Inbox item %d assigns a second time", seq)
             return
@@ -150,7 +170,10 @@ class Worker:
             await self._outbox.put(events.Error(message=str(error), code="bad_assignment"))
             return
         begun = asyncio.create_task(self._begin(site, assign.workspace_bytes))
-        self._agent = (await loading)(assign, seq, desk, site, begun)
+        agent, programs = await loading
+        if self._readying is not None:
+            programs = await self._readying
+        self._agent = agent(assign, seq, desk, site, begun, programs)
         for part in self._agent.parts:
             self._start(part)
 
@@ -181,18 +204,19 @@ async def _bury() -> None:
         await asyncio.to_thread(reaper.bury)
 
 
-def _agent() -> "type[Agent]":
-    """The agent's module, which takes a second to import: done while the inbox is opened.
+def _agent() -> "tuple[type[Agent], Programs]":
+    """The agent's modules, which take a second to import: done while the inbox is opened.
 
     Without the garbage collector, which would look through what is imported again and again and find nothing.
     """
     gc.disable()
     try:
         from sandbox_task.agent import Agent
+        from sandbox_task.programs import Programs
     finally:
         gc.enable()
     gc.freeze()
-    return Agent
+    return Agent, Programs()
 
 
 def _files(root: Path, limit: int) -> Callable[[], asyncio.Protocol]:

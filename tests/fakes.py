@@ -1,7 +1,7 @@
 """Small real implementations that tests of the service stand on."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,16 +26,20 @@ from opensessions.local.hooks import SqliteHooks
 from opensessions.local.keyring import SqliteKeyring
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
+from opensessions.local.pool import SqliteSpares
 from opensessions.local.sqlite import SqliteStore
 from opensessions.metering import Metering
 from opensessions.models import NewSession, Session
 from opensessions.notices import AnyEvent
 from opensessions.passes import Pass, Passes
-from opensessions.ports import BlobStore, Ended, Launch, SessionStore
+from opensessions.pool import Spares
+from opensessions.pooling import Pooling
+from opensessions.ports import BlobStore, Ended, Later, Launch, SessionStore
 from opensessions.prices import Prices, price
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Recorded, Testimony
+from opensessions.unassigned import Unassigned
 from opensessions.webhooks import Webhooks
 
 from opensessions import tokens
@@ -134,6 +138,10 @@ class World:
     errands: list[tuple[Errand, int]] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
     put_off: list[tuple[str, int, int]] = field(default_factory=list)
+    spares: Spares = None  # type: ignore[assignment]
+    warm_pool: int = 0
+    fingerprint: str = "as it is"
+    refills: list[None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.blobs = self.blobs or FileBlobs(self.folder / "blobs")
@@ -163,13 +171,33 @@ class World:
             deadlines=self.deadlines,
             later=later,
             dispatch=self.dispatch,
+            pool=self._pool(later, new_id),
             **shared,
         )
-        self.testimony = Testimony(self.store, self.blobs, later=later, max_live=self.quota.live, **named)
+        about: dict[str, Any] = {"clock": self.clock, "preview_url": named["preview_url"]}
+        said: dict[str, Any] = {**named, "later": later, "unassigned": Unassigned(self.spares, **about)}
+        self.testimony = Testimony(self.store, self.blobs, max_live=self.quota.live, **said)
         rules: dict[str, Any] = {"quota": self.quota, "narrows_egress": self.narrows_egress}
         rules["webhooks"] = webhooks
         rules["private_previews"] = self.private_previews
         self.service = Service(self.store, self.supervisor, self.keeper, new_id=new_id, **rules, **named)
+
+    def _pool(self, later: Later, new_id: Callable[[], str]) -> Pooling:
+        own = self.store._database if isinstance(self.store, SqliteStore) else None
+        self.spares = self.spares or SqliteSpares(own or Database(self.folder / "pool.db"))
+        return Pooling(
+            self.store,
+            self.spares,
+            self.runtime,
+            size=self.warm_pool,
+            fingerprint=self.fingerprint,
+            clock=self.clock,
+            new_id=new_id,
+            wake=self.woken.append,
+            later=later,
+            refill=lambda: self.refills.append(None),
+            start_seconds=self.deadlines.start,
+        )
 
     def create(self, prompt: str = "Build a todo app", account: str = "acme", **more: Any) -> Session:
         return self.service.create(account, NewSession(prompt=prompt, user_id="u1", **more))
@@ -266,9 +294,9 @@ def world(folder: Path, **more: Any) -> World:
     database = Database(folder / "sessions.db")
     more = {"passes": SqlitePasses(database), "keyring": SqliteKeyring(database), "clock": Clock(), **more}
     more = {"audit": SqliteAudit(database), **more}
-    beside = {"ledger": SqliteLedger(database, more["clock"]), "hooks": SqliteHooks(database, more["clock"])}
+    ledger, hooks = SqliteLedger(database, more["clock"]), SqliteHooks(database, more["clock"])
     store = SqliteStore(database, stored=lambda *stored: made.dispatch.stored(*stored))
-    made = World(store, folder, **beside, **more)
+    made = World(store, folder, ledger=ledger, hooks=hooks, **more)
     return made
 
 

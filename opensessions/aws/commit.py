@@ -8,6 +8,7 @@ from typing import Any
 
 from opensessions import codec, commits
 from opensessions.aws import apart, table
+from opensessions.aws.pool import taking
 from opensessions.aws.transactions import Write
 from opensessions.errors import AlreadyClaimed, OpenSessionsError, RateLimited, Stale, StoreError
 from opensessions.models import Changes, Claim, Event, Session
@@ -38,6 +39,8 @@ class Commit:
             writes.append(self._claim(self.changes.claim))
         if step := self.saved.live - (self.before is not None and self.before.live):
             writes.append(self._live(step))
+        if self.changes.spare:
+            writes.append(taking(self.table_name, self.changes.spare))
         if self.before is None:
             writes.append(self._sandbox())
         if meta_changed:

@@ -94,6 +94,11 @@ def deliveries_queue(environment: Mapping[str, str] = os.environ) -> str:
     return required(environment, "DELIVERIES_QUEUE_URL")
 
 
+def warm_pool(environment: Mapping[str, str] = os.environ) -> int:
+    """How many sandboxes wait for a session. Raises SettingsError."""
+    return number(environment, "WARM_POOL", 0)
+
+
 def retention_days(environment: Mapping[str, str] = os.environ) -> int:
     """For how long a session that has ended is kept; 0: for ever. Raises SettingsError."""
     return number(environment, "RETENTION_DAYS", 0)

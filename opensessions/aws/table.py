@@ -17,6 +17,7 @@
     USAGE#account                        ALL#<period> | DAY#<day>#<sha256 of the user's id> | MONTH#… (meters)
                                          ALLOWANCE | ALLOWANCE#<sha256 of the user's id>
     COUNT#key                            <window's length>#<window>
+    POOL                                 SLOT#<number> (a sandbox that no session has yet)
 
 A session's META is in the indexes: by account (`ap`, `as`), by user (`up`, `us`) and, while something is to
 be watched, by the time when (`dp`, `ds`; in shards, so that no partition takes every session's writes). Else
@@ -43,6 +44,7 @@ BY_ACCOUNT, BY_USER, DUE = "by_account", "by_user", "due"
 INDEXES = {BY_ACCOUNT: ("ap", "as"), BY_USER: ("up", "us"), DUE: ("dp", "ds")}
 DUE_SHARDS = tuple(f"DUE#{shard}" for shard in range(8))
 HOOKS_DUE = "DUE#HOOKS"
+POOL = "POOL"
 
 Coder = Callable[[Any], Any]
 
@@ -175,6 +177,10 @@ def meter_key(meter: Meter) -> tuple[str, str]:
         return usage_pk(meter.account), f"ALL#{meter.period}"
     kind = "DAY" if len(meter.period or "") == len("2026-11-24") else "MONTH"
     return usage_pk(meter.account), f"{kind}#{meter.period}#{_digest(meter.user_id)}"
+
+
+def slot_sk(slot: int) -> str:
+    return f"SLOT#{slot:04}"
 
 
 def template_sk(template_id: str) -> str:

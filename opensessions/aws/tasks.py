@@ -1,7 +1,8 @@
-"""What arrives on the tasks queue: that ECS stopped a task, or that a launch is to be tried again.
+"""What arrives on the tasks queue: that ECS stopped a task, that a launch is to be tried again, or that the
+pool lacks spares.
 
 The first is an EventBridge event "ECS Task State Change", delivered at least once and in any order; the
-second is our own `{"relaunch": {"sandbox_id", "launch"}}`.
+others are our own: `{"relaunch": {"sandbox_id", "launch"}}` and `{"refill": true}`.
 """
 
 import json
@@ -15,6 +16,8 @@ from opensessions.logbook import about
 from opensessions.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
+
+REFILL = '{"refill": true}'
 
 
 class Relaunch(BaseModel):
@@ -33,9 +36,12 @@ class StateChange(BaseModel):
 
 def act(body: str, supervisor: Supervisor) -> None:
     """Act on one message. Late, repeated and foreign ones change nothing. Raises ValueError for what is
-    none of the two.
+    none of them.
     """
     message = json.loads(body)
+    if message == json.loads(REFILL):
+        supervisor.pool.fill()
+        return
     if isinstance(message, dict) and "relaunch" in message:
         put_off = PutOff.model_validate(message).relaunch
         supervisor.relaunch(put_off.sandbox_id, put_off.launch)

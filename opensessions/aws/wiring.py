@@ -16,17 +16,21 @@ from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
+from opensessions.aws.pool import DynamoSpares
 from opensessions.aws.s3 import S3Blobs
+from opensessions.aws.tasks import REFILL
 from opensessions.destinations import Destinations
 from opensessions.dispatch import Dispatch
 from opensessions.hooks import Errand
 from opensessions.keeping import Keeper
 from opensessions.lifecycle import Deadlines
 from opensessions.metering import Metering
+from opensessions.pooling import Pooling
 from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
+from opensessions.unassigned import Unassigned
 from opensessions.webhooks import Webhooks
 
 from opensessions.admission import Admission
@@ -110,6 +114,28 @@ def supervisor() -> Supervisor:
         later=_later,
         dispatch=dispatch(),
         metering=metering(),
+        pool=pool(),
+    )
+
+
+def spares() -> DynamoSpares:
+    return DynamoSpares(settings.storage().table, Late("dynamodb", QUICK))
+
+
+def pool() -> Pooling:
+    """The warm pool. What a new sandbox would run is what its task definition's revision says."""
+    return Pooling(
+        store(),
+        spares(),
+        FargateSandboxes(Late("ecs", PATIENT), settings.cluster()),
+        size=settings.warm_pool(),
+        fingerprint=settings.cluster().task_definition,
+        clock=_now,
+        new_id=lambda: secrets.token_hex(16),
+        wake=_wake,
+        later=_later,
+        refill=_refill,
+        start_seconds=START_SECONDS,
     )
 
 
@@ -145,6 +171,7 @@ def testimony() -> Testimony:
         metering=metering(),
         admission=admission(),
         max_live=settings.quotas().live,
+        unassigned=Unassigned(spares(), clock=_now, preview_url=settings.storage().preview),
     )
 
 
@@ -190,6 +217,11 @@ def _later(sandbox_id: str, launch: int, seconds: int) -> None:
     client("sqs", PATIENT).send_message(
         QueueUrl=settings.tasks_queue(), MessageBody=json.dumps(put_off), DelaySeconds=seconds
     )
+
+
+def _refill() -> None:
+    """Have the pool filled by whoever reads that queue."""
+    client("sqs", PATIENT).send_message(QueueUrl=settings.tasks_queue(), MessageBody=REFILL)
 
 
 def send(errand: Errand, seconds: int) -> None:

@@ -70,6 +70,8 @@ CREATE TABLE letter (
     PRIMARY KEY (hook_id, session_id, seq));
 CREATE INDEX letter_of_session ON letter (session_id);
 CREATE INDEX letter_expiry ON letter (expires_at);
+CREATE TABLE spare (
+    slot INTEGER PRIMARY KEY, sandbox_id TEXT NOT NULL UNIQUE, rev INTEGER NOT NULL, body TEXT NOT NULL);
 ALTER TABLE api_key ADD COLUMN id TEXT;
 ALTER TABLE api_key ADD COLUMN name TEXT NOT NULL DEFAULT 'server';
 ALTER TABLE api_key ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin';

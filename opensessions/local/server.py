@@ -51,7 +51,8 @@ async def serve(settings: Settings, stop: asyncio.Event, wire: Callable[..., Sys
             previews = system.gateway.previews.watch(RECHECK_SECONDS)
             await _until(stop, _sweep(system), previews, system.courier.watch())
             system.courier.close()
-            await system.timers.aclose()  # who is launched while the runtime closes would seem to have failed
+            for timers in (system.timers, system.refills):
+                await timers.aclose()  # who is launched while the runtime closes would seem to have failed
             await asyncio.gather(system.drain(), asyncio.to_thread(system.runtime.close))
         finally:
             system.courier.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from opensessions import prices, tokens
+from opensessions.pool import MOST_SPARES
 from opensessions.prices import Price
 
 
@@ -21,7 +22,8 @@ class Settings:
     """`port` 0 lets the system choose. `model_url` is any server that speaks the Anthropic Messages API;
     without it and `anthropic_api_key` the demo model plays. `models` None means any model, `egress_allow`
     None any public host. `model_prices` are added to the known ones, `day_cost_usd` is what all sessions
-    together may spend on models in a day. `webhooks_loopback` lets webhooks lead to this machine.
+    together may spend on models in a day. `webhooks_loopback` lets webhooks lead to this machine, and
+    `warm_pool` sandboxes are started before anybody asks for them.
     """
 
     port: int
@@ -35,6 +37,7 @@ class Settings:
     model_prices: dict[str, Price]
     day_cost_usd: float | None
     webhooks_loopback: bool
+    warm_pool: int
 
     @property
     def demo(self) -> bool:
@@ -56,6 +59,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         model_prices=_prices(environment.get("OPENSESSIONS_MODEL_PRICES")),
         day_cost_usd=_dollars(environment, "OPENSESSIONS_DAY_COST_USD"),
         webhooks_loopback=_switch(environment, "OPENSESSIONS_WEBHOOKS_LOOPBACK"),
+        warm_pool=_few(environment, "OPENSESSIONS_WARM_POOL"),
     )
 
 
@@ -111,6 +115,13 @@ def _dollars(environment: Mapping[str, str], name: str) -> float | None:
         return prices.dollars(value) if value else None
     except ValueError as error:
         raise SettingsError(f"{name} {error}") from None
+
+
+def _few(environment: Mapping[str, str], name: str) -> int:
+    value = environment.get(name) or "0"
+    if not (value.isascii() and value.isdigit() and int(value) <= MOST_SPARES):
+        raise SettingsError(f"{name} is {value!r}; it must be a number from 0 to {MOST_SPARES}.")
+    return int(value)
 
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:

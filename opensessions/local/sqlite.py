@@ -10,6 +10,7 @@ from opensessions import codec, commits
 from opensessions.errors import AlreadyClaimed, NotFound, Stale
 from opensessions.events import InboxItem, inbox_item
 from opensessions.local.database import Database
+from opensessions.local.pool import take
 from opensessions.models import (
     NOTHING,
     AgentConfig,
@@ -60,6 +61,8 @@ class SqliteStore:
     ) -> Session:
         saved = commits.checked(before, after, changes)
         with self._database.writing() as db:
+            if changes.spare:
+                take(db, changes.spare)
             if before is None:
                 _insert(db, saved)
             else:

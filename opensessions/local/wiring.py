@@ -30,17 +30,20 @@ from opensessions.local.keys import own_key
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.metrics import CONTENT_TYPE, Metrics
 from opensessions.local.passes import SqlitePasses
+from opensessions.local.pool import SqliteSpares
 from opensessions.local.public import PublicApp
 from opensessions.local.sandboxes import LocalSandboxes, Places
 from opensessions.local.settings import Settings, kept_secret
 from opensessions.local.sqlite import SqliteStore
 from opensessions.local.timers import Timers
 from opensessions.metering import Metering
+from opensessions.pooling import Pooling
 from opensessions.posting import Poster
 from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
+from opensessions.unassigned import Unassigned
 from opensessions.webhooks import Webhooks
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -53,6 +56,8 @@ from opensessions.http.parameters import Account
 
 USES_SECONDS = 5.0
 """The callback is a call in this process, so that a session's use may be told often."""
+REFILL_SECONDS = 2.0
+"""A sandbox that starts takes a processor for a second; the session that took its place has that first."""
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -111,7 +116,8 @@ class System:
         self.ledger = SqliteLedger(database, clock)
         self.runtime = LocalSandboxes(_places(settings, sockets), self._stopped)
         self.blobs = FileBlobs(settings.data_dir / "blobs")
-        self.timers = Timers(self._relaunch)
+        self.timers, self.refills = Timers(self._relaunch), Timers(lambda *_: self.supervisor.pool.fill())
+        self.spares = SqliteSpares(database)
         self._wire_service(settings, self.blobs, clock)
         self.gateway = self._gateway(settings, sockets, callback_transport)
         self.public_app = PublicApp(self._api(), self.gateway.streams_app, port)
@@ -144,9 +150,12 @@ class System:
             deadlines=Deadlines(),
             later=later,
             dispatch=self.dispatch,
+            pool=self._pool(settings.warm_pool, clock),
             **told,
         )
+        named["unassigned"] = Unassigned(self.spares, clock=clock, preview_url=self.preview_url)
         self.testimony = Testimony(self.store, blobs, later=later, max_live=quota.live, **named)
+        del named["unassigned"]
         self.service = Service(
             self.store,
             self.supervisor,
@@ -155,6 +164,22 @@ class System:
             quota=quota,
             webhooks=self.webhooks,
             **named,
+        )
+
+    def _pool(self, size: int, clock: Callable[[], datetime]) -> Pooling:
+        """Spares end with the server that launched them, so each server's have a fingerprint of their own."""
+        return Pooling(
+            self.store,
+            self.spares,
+            self.runtime,
+            size=size,
+            fingerprint=secrets.token_hex(8),
+            clock=clock,
+            new_id=lambda: secrets.token_hex(16),
+            wake=self.wake,
+            later=self.timers.put_off,
+            refill=lambda: self.refills.put_off("of the pool", 1, REFILL_SECONDS),
+            start_seconds=Deadlines().start,
         )
 
     def _gateway(

@@ -23,6 +23,7 @@ from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
+from opensessions.aws.pool import DynamoSpares
 from opensessions.aws.table import INDEXES, create_table
 from opensessions.hooks import Hooks
 from opensessions.keyring import Keyring
@@ -33,8 +34,10 @@ from opensessions.local.hooks import SqliteHooks
 from opensessions.local.keyring import SqliteKeyring
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
+from opensessions.local.pool import SqliteSpares
 from opensessions.local.sqlite import SqliteStore
 from opensessions.passes import Passes
+from opensessions.pool import Spares
 from opensessions.ports import SessionStore
 from tests.contract.dying import DyingClient, DyingDatabase, Life
 from tests.contract.samples import Clock
@@ -69,6 +72,10 @@ class Engine(Protocol):
         """What keeps API keys beside the store."""
         ...
 
+    def spares(self) -> Spares:
+        """The pool beside the store."""
+        ...
+
     def audit(self) -> Audit:
         """The record of who did what."""
         ...
@@ -100,6 +107,9 @@ class SqliteEngine:
 
     def hooks(self) -> SqliteHooks:
         return SqliteHooks(self.open()._database, self.clock)
+
+    def spares(self) -> SqliteSpares:
+        return SqliteSpares(self.open()._database)
 
     def passes(self) -> SqlitePasses:
         return SqlitePasses(self.open()._database)
@@ -183,6 +193,9 @@ class DynamoEngine:
 
     def hooks(self) -> DynamoHooks:
         return DynamoHooks(self.table, self.client, self.clock)  # type: ignore[arg-type]
+
+    def spares(self) -> DynamoSpares:
+        return DynamoSpares(self.table, self.client)  # type: ignore[arg-type]
 
     def passes(self) -> DynamoPasses:
         return DynamoPasses(self.table, self.client)  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ async def sandbox_side(
     )
     way = transport(httpx2.ASGITransport(app=callback.create_app(here.testimony)))
     async with httpx2.AsyncClient(transport=way, base_url="http://callback") as called:
-        relay = Relay(here.testimony.identify, called, hub.wake, **more)
+        relay = Relay(here.testimony.speaker, called, hub.wake, **more)
         archives = Archives(here.testimony.identify, blobs or here.blobs, called, hub.wake)
         model = PlainTextResponse("the model")
         async with (

@@ -60,8 +60,8 @@ async def test_a_launch_that_begins_between_two_reads_is_not_shown_to_the_older_
     session = here.create("first")
 
     class Racing:
-        def identify(self, token: str, kind: str) -> Session | None:
-            return here.testimony.identify(token, kind)
+        identify, speaker = here.testimony.identify, here.testimony.speaker
+        prepare, holds = here.testimony.prepare, here.testimony.holds
 
         def inbox(self, session: Session, after: int) -> list[tuple[int, InboxItem]]:
             here.supervisor.sandbox_stopped(session.sandbox_id, 1, "It crashed.")
