@@ -29,6 +29,7 @@ from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
+from opensessions.aws.pool import DynamoSpares
 from opensessions.aws.table import create_table
 from opensessions.destinations import Destinations
 from opensessions.dispatch import Dispatch
@@ -39,11 +40,13 @@ from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
 from opensessions.metering import Metering
 from opensessions.models import AgentConfig, NewSession
+from opensessions.pooling import Pooling
 from opensessions.ports import BlobStore, Ended, Launch
 from opensessions.prices import Prices
 from opensessions.service import Quota, Service
 from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
+from opensessions.unassigned import Unassigned
 from opensessions.webhooks import Webhooks
 from tests.contract import engines
 
@@ -107,8 +110,9 @@ class Bench:
         sending: dict[str, Any] = {"clock": shared["clock"], "send": later}
         self.supervisor = Supervisor(
             self.store, self.tasks, keeper, deadlines=patient, later=later,
-            dispatch=Dispatch(hooks, **sending), **shared,
+            dispatch=Dispatch(hooks, **sending), pool=self._pool(0, new_id), **shared,
         )  # fmt: skip
+        self.warm = self._pool(1, new_id)
         passes = DynamoPasses("sessions", self.meter)  # type: ignore[arg-type]
         keyring = DynamoKeyring("sessions", self.meter)  # type: ignore[arg-type]
         audit = DynamoAudit("sessions", self.meter)  # type: ignore[arg-type]
@@ -118,9 +122,11 @@ class Bench:
             webhooks=Webhooks(hooks, Destinations(), new_id=new_id, **sending),
             quota=Quota(1000, 1000), admission=admission, **shared,
         )  # fmt: skip
+        unassigned = Unassigned(self.spares, clock=shared["clock"], preview_url=preview)
         self.testimony = Testimony(
-            self.store, blobs, preview_url=preview, later=later, admission=admission, **shared
-        )
+            self.store, blobs, preview_url=preview, later=later, admission=admission, unassigned=unassigned,
+            **shared,
+        )  # fmt: skip
         self.key, _ = Keys(keyring, audit, lambda: self.now).create("acme")
         self._said = 0
 
@@ -156,6 +162,31 @@ class Bench:
         yield "sweep: look at a session", self.supervisor.sweep
         yield "delete", self._called(lambda: service.end("acme", id))
         yield from self._sleeping(service.create("acme", REQUEST).id)
+        yield from self._warm()
+
+    def _pool(self, size: int, new_id: Callable[[], str]) -> Pooling:
+        self.spares = DynamoSpares("sessions", self.meter)  # type: ignore[arg-type]
+        nothing: dict[str, Any] = {name: lambda *_: None for name in ("wake", "later", "refill")}
+        return Pooling(
+            self.store, self.spares, self.tasks, size=size, fingerprint="arn", clock=lambda: self.now,
+            new_id=new_id, start_seconds=10**6, **nothing,
+        )  # fmt: skip
+
+    def _warm(self) -> Iterator[Operation]:
+        """The life of a spare."""
+        self.supervisor.pool = self.warm
+        yield "spare: launch, boot, ready", self._readied
+        spare = self.spares.all()[0]
+        times = round(60 / inspect.signature(Inbox).parameters["spare_poll_seconds"].default)
+        yield "spare: a minute of waiting", lambda: [self.testimony.holds(spare) for _ in range(times)]
+        yield "spare: sign of life", lambda: self.testimony.record_events(self.token, EventBatch(first_seq=2))
+        yield "create with a spare", self._called(lambda: self.service.create("acme", REQUEST))
+
+    def _readied(self) -> None:
+        self.warm.fill()
+        self._boot()
+        self._record(SandboxReady())
+        self.testimony.record_events(self.token, EventBatch(first_seq=2, state="idle"))
 
     def _sleeping(self, id: str) -> Iterator[Operation]:
         """What is done with a session that has twenty versions."""

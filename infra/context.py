@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opensessions import prices
+from opensessions.pool import MOST_SPARES
 
 Get = Callable[[str], Any]
 
@@ -31,8 +32,9 @@ class Context:
     public host. `models`: those that sandboxes may ask for, by commas; None is any. `query_key`: whether
     event streams take the API key from `?api_key=`, as browsers' EventSource needs; it ends up in logs of
     proxies. `quota_live` sandboxes at once, `quota_creates` new sessions a minute and `quota_day_cost_usd`
-    for models a day is what an account may have; `model_prices` are added to the known ones. `bundle` host:
-    functions for this machine, for the rehearsal.
+    for models a day is what an account may have; `model_prices` are added to the known ones. `warm_pool`
+    sandboxes are started before anybody asks for them. `bundle` host: functions for this machine, for the
+    rehearsal.
     """
 
     stack: str
@@ -52,6 +54,7 @@ class Context:
     query_key: bool
     alarm_email: str | None
     daily_cost_usd: int
+    warm_pool: int
     quota_live: int | None
     quota_creates: int | None
     quota_day_cost_usd: int | None
@@ -102,6 +105,7 @@ def read(get: Get) -> Context:
         query_key=_one_of(get, "query_key", "no", "yes") == "yes",
         alarm_email=_text(get, "alarm_email", r"[^@\s]+@[^@\s]+", "an e-mail address"),
         daily_cost_usd=_number(get, "daily_cost_usd", 1) or 50,
+        warm_pool=_few(get, "warm_pool", MOST_SPARES),
         quota_live=_number(get, "quota_live", 1),
         quota_creates=_number(get, "quota_creates", 1),
         quota_day_cost_usd=_number(get, "quota_day_cost_usd", 0),
@@ -109,7 +113,6 @@ def read(get: Get) -> Context:
         bundle=_one_of(get, "bundle", "lambda", "host"),
     )
     _agree(context)
-    _none_warm(get)
     return context
 
 
@@ -135,11 +138,6 @@ def _agree(context: Context) -> None:
             "egress_allow needs network=isolated; with network=open a sandbox can go round the proxy, so no "
             "list of hosts would hold."
         )
-
-
-def _none_warm(get: Get) -> None:
-    if _number(get, "warm_pool", 0):
-        raise ContextError("warm_pool must be 0: sandboxes that wait for work are not built yet.")
 
 
 def _site(domain: str) -> str:
@@ -182,6 +180,13 @@ def _prices(get: Get) -> str | None:
     except ValueError as error:
         raise ContextError(f"model_prices {error}") from None
     return text
+
+
+def _few(get: Get, key: str, most: int) -> int:
+    value = _text(get, key, r"[0-9]{1,6}", f"a whole number from 0 to {most}")
+    if int(value or 0) > most:
+        raise ContextError(f"{key} must be a whole number from 0 to {most}, not {value!r}.")
+    return int(value or 0)
 
 
 def _hosts(get: Get) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 from opensessions.archives import PART_BYTES
 from opensessions.lifecycle import Deadlines
 from opensessions.models import Limits
+from opensessions.pooling import AGE
 
 _HERE = Path(__file__).parent
 _TABLE: dict[str, Any] = json.loads((_HERE / "prices.json").read_text())
@@ -156,6 +157,20 @@ def left_asleep(network: str) -> list[Line]:
     ]
 
 
+def spare(network: str) -> list[Line]:
+    """A month of one place in the warm pool: a sandbox that waits, and is replaced when it is old."""
+    signs, launches = MINUTES * 60 / HEARTBEAT, MINUTES * 60 / AGE.total_seconds()
+    return [
+        Line("fargate_vcpu_hour", SANDBOX_VCPU * HOURS, "sandbox"),
+        Line("fargate_gb_hour", SANDBOX_GB * HOURS, "sandbox"),
+        Line("public_ipv4_hour", HOURS if network == "open" else 0, "sandbox"),
+        *_units("spare: a minute of waiting", MINUTES),
+        *_units("spare: sign of life", signs),
+        *_units("spare: launch, boot, ready", launches),
+        *_called("callback", signs + 3 * launches, MINUTES * 60),
+    ]
+
+
 def units(reads: float, writes: float) -> float:
     """USD for so many request units."""
     return reads * PRICES["dynamodb_read"] + writes * PRICES["dynamodb_write"]
@@ -235,6 +250,11 @@ def left_to_sleep(network: str) -> float:
     return total(left_asleep(network))
 
 
+def kept_warm(network: str) -> float:
+    """USD for a month of one place in the warm pool."""
+    return total(spare(network))
+
+
 def report() -> str:
     """The tables of docs/deploy.md, as Markdown."""
     rows = ["| idle, a month | " + " | ".join(f"`previews={name}`" for name in PREVIEWS) + " |"]
@@ -251,6 +271,7 @@ def report() -> str:
         ("a session used for ten minutes and left for a month, asleep, with 50 MB archived", left_to_sleep),
         ("the same, kept awake for the eight hours that a sandbox may live", left_for_a_lifetime),
         ("the same, kept awake for the month", left_for_a_month),
+        ("a month of each sandbox that `warm_pool` keeps", kept_warm),
     ):
         rows.append(f"| {what} | " + " | ".join(f"${cost(network):.4f}" for network in NETWORKS) + " |")
     return "\n".join(rows)

@@ -46,6 +46,8 @@ class Opensessions(cdk.Stack):
         placing = {
             "CLUSTER": cluster.cluster_name,
             "SANDBOX_TASK_DEFINITION": sandbox.definition.family,
+            "SANDBOX_REVISION": sandbox.definition.task_definition_arn,
+            "WARM_POOL": str(context.warm_pool),
             "SANDBOX_SUBNETS": cdk.Fn.join(",", network.sandbox_subnets),
             "SANDBOX_SECURITY_GROUP": network.sandbox.security_group_id,
             "SANDBOX_PUBLIC_IP": "DISABLED" if context.isolated else "ENABLED",

@@ -98,9 +98,10 @@ class Pooling:
 
     def sweep(self) -> None:
         """Discard what is of no use any more, and have its place taken; of those that are only old, one."""
-        now, kept = self._clock(), 0
-        old = sorted((s for s in self._spares.all() if now - s.launched_at > AGE), key=_age)[:1]
-        for spare in self._spares.all():
+        now, spares = self._clock(), self._spares.all()
+        old = sorted((spare for spare in spares if now - spare.launched_at > AGE), key=_age)[:1]
+        kept = 0
+        for spare in spares:
             reason = self._reason(spare, now) or ("is old" if spare in old else None)
             if reason is None:
                 kept += 1

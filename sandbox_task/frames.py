@@ -18,7 +18,7 @@ from claude_agent_sdk import (
 
 from opensessions.events import Assistant, Result, System, User
 
-_NOISE = frozenset({"ui_invalidate", "hook_started", "hook_response"})
+_NOISE = frozenset({"ui_invalidate", "hook_started", "hook_response", "commands_changed"})
 
 
 def event(message: Message) -> Assistant | User | System | Result | None:

@@ -54,6 +54,14 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmPool:
+    """How many sandboxes wait for a session, and what they are to run, as far as it can be told by a name."""
+
+    size: int
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quotas:
     """What one account may do: sandboxes at once, new sessions a minute, dollars for models a day (None: any
     sum).
@@ -94,9 +102,10 @@ def deliveries_queue(environment: Mapping[str, str] = os.environ) -> str:
     return required(environment, "DELIVERIES_QUEUE_URL")
 
 
-def warm_pool(environment: Mapping[str, str] = os.environ) -> int:
-    """How many sandboxes wait for a session. Raises SettingsError."""
-    return number(environment, "WARM_POOL", 0)
+def warm_pool(environment: Mapping[str, str] = os.environ) -> WarmPool:
+    """For functions that launch. Raises SettingsError."""
+    size, revision = number(environment, "WARM_POOL", 0), environment.get("SANDBOX_REVISION", "")
+    return WarmPool(size, revision or cluster(environment).task_definition)
 
 
 def retention_days(environment: Mapping[str, str] = os.environ) -> int:

@@ -124,12 +124,13 @@ def spares() -> DynamoSpares:
 
 def pool() -> Pooling:
     """The warm pool. What a new sandbox would run is what its task definition's revision says."""
+    warm = settings.warm_pool()
     return Pooling(
         store(),
         spares(),
         FargateSandboxes(Late("ecs", PATIENT), settings.cluster()),
-        size=settings.warm_pool(),
-        fingerprint=settings.cluster().task_definition,
+        size=warm.size,
+        fingerprint=warm.revision,
         clock=_now,
         new_id=lambda: secrets.token_hex(16),
         wake=_wake,

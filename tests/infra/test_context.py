@@ -45,7 +45,7 @@ def test_a_preview_domain_is_meant_to_be_used() -> None:
         ("table_name", "the name of a DynamoDB table"),
         ("retention_days", "a whole number from 1 on"),
         ("daily_cost_usd", "a whole number from 1 on"),
-        ("warm_pool", "a whole number from 0 on"),
+        ("warm_pool", "a whole number from 0 to 100"),
         ("alarm_email", "an e-mail address"),
         ("egress_allow", "hosts like"),
         ("stack", "letters, digits"),
@@ -57,10 +57,10 @@ def test_what_is_wrong_is_named_with_what_is_legal(key: str, legal: str) -> None
     assert sentence.endswith("not '?!'.")
 
 
-def test_a_warm_pool_is_said_not_to_be_there() -> None:
-    assert "not built yet" in refused(warm_pool=1)
-    made(warm_pool=0)
-    made(warm_pool="0")
+def test_a_warm_pool_is_small_and_none_by_itself() -> None:
+    assert refused(warm_pool=101).endswith("from 0 to 100, not '101'.")
+    assert made().warm_pool == made(warm_pool=0).warm_pool == 0
+    assert made(warm_pool="3").warm_pool == 3
 
 
 def test_no_list_of_hosts_where_it_would_not_hold() -> None:

@@ -54,6 +54,13 @@ def test_the_functions_read_what_accounts_may_do_and_what_models_cost() -> None:
     assert settings.quotas(_of_function(template(), "api")) == settings.Quotas(10, 60, None)
 
 
+def test_the_functions_that_launch_know_the_pool_and_what_it_is_to_run() -> None:
+    for name in LAUNCHING:
+        warm = settings.warm_pool(_of_function(template(warm_pool=3), name))
+        assert warm == settings.WarmPool(3, "<SandboxTask>"), "the revision: another one for another image"
+    assert settings.warm_pool(_of_function(template(), "api")).size == 0
+
+
 @pytest.mark.parametrize(("network", "public", "zones"), [("isolated", False, 1), ("open", True, 2)])
 def test_sandboxes_are_put_where_the_network_has_a_place_for_them(
     network: str, public: bool, zones: int
