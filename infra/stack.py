@@ -83,6 +83,7 @@ class Opensessions(cdk.Stack):
             GatewayService=gateway.service.service_name,
             SandboxTaskDefinition=sandbox.definition.family,
             TasksQueueUrl=functions.tasks.queue_url,
+            DeliveriesQueueUrl=functions.deliveries.queue_url,
             CallbackFunction=functions.callback.function_name,
             SweepFunction=functions.sweep.function_name,
             ModelSecretName=secrets.model_key.secret_name if secrets.model_key else "none: Bedrock answers",
