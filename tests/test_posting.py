@@ -9,20 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from opensessions.deliveries import Outcome
 from opensessions.destinations import Destination, Destinations
 from opensessions.hooks import Hook
 from opensessions.posting import Poster
+from tests.certificates import certificate
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = json.dumps({"type": "session.result", "data": {"metadata": {"name": "Ünïcode"}}})
@@ -217,29 +214,14 @@ class Elsewhere(Destinations):
         return list(self.there[1])  # type: ignore[attr-defined]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for hooks.example.com, of its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example.com")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now() - timedelta(days=1)).not_valid_after(now() + timedelta(days=1))
-    alternative = x509.SubjectAlternativeName([x509.DNSName("hooks.example.com")])
-    signed = builder.add_extension(alternative, critical=False).sign(key, hashes.SHA256())
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    pem = serialization.Encoding.PEM
-    file.write_bytes(key.private_bytes(pem, pkcs8, plain) + signed.public_bytes(pem))
-    return file
-
-
 @pytest.mark.parametrize(
     ("host", "error"), [("hooks.example.com", None), ("other.example.com", "Its certificate is not valid")]
 )
-def test_the_certificate_is_for_the_name(certificate: Path, host: str, error: str | None) -> None:
+def test_the_certificate_is_for_the_name(tmp_path: Path, host: str, error: str | None) -> None:
+    pem = certificate(tmp_path / "both.pem", "hooks.example.com")
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    theirs.load_cert_chain(certificate)
-    ours = ssl.create_default_context(cafile=str(certificate))
+    theirs.load_cert_chain(pem)
+    ours = ssl.create_default_context(cafile=str(pem))
     with receiver(saying(OK), theirs) as there:
         to = Elsewhere(there.port, ["127.0.0.2", "127.0.0.1"])  # the first does not answer
         secure = hook(1).model_copy(update={"url": f"https://{host}/hook"})

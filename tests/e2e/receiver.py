@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -62,9 +63,11 @@ class Receiver:
             self.got.append(delivery)
         return self.answers.get(delivery.path, taken)(delivery, before)
 
-    def start(self) -> None:
+    def start(self, context: ssl.SSLContext | None = None) -> None:
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        if context:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._server.daemon_threads = False
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -77,9 +80,10 @@ class Receiver:
 
 
 @contextmanager
-def receiver(**answers: Answer) -> Iterator[Receiver]:
+def receiver(context: ssl.SSLContext | None = None, **answers: Answer) -> Iterator[Receiver]:
+    """Over TLS, if there is a context."""
     running = Receiver({f"/{name}": answer for name, answer in answers.items()})
-    running.start()
+    running.start(context)
     try:
         yield running
     finally:

@@ -1,9 +1,12 @@
-"""Lambdas run in a Python that sees their bundle and nothing else, as on AWS."""
+"""Lambdas run in a Python that sees their bundle and nothing else, as on AWS. Of the internet there is what
+`internet` makes of it.
+"""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.rehearsal.emulator import internet
 from tests.rehearsal.emulator.symbols import wrap
 
 
@@ -12,11 +15,12 @@ def install(folder: Path) -> None:
     isolated = folder / "python"
     isolated.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     isolated.chmod(0o700)
+    outside = f"{Path(internet.__file__).read_text()}\ninstall({str(folder)!r})\n"
 
     def alone(original: Callable[[str], tuple[str, str]]) -> Callable[[str], tuple[str, str]]:
         def detect(runtime: str) -> tuple[str, str]:
             binary, script = original(runtime)
-            return (str(isolated), script) if runtime.startswith("python") else (binary, script)
+            return (str(isolated), outside + script) if runtime.startswith("python") else (binary, script)
 
         return detect
 
