@@ -42,7 +42,8 @@ def test_it_synthesises(context: dict[str, Any]) -> None:
     made = template(**context)
     outputs = {
         "ApiUrl", "PreviewUrl", "TableName", "BucketName", "ClusterName", "GatewayService",
-        "SandboxTaskDefinition", "TasksQueueUrl", "DeliveriesQueueUrl", "CallbackFunction", "SweepFunction", "ModelSecretName",
+        "SandboxTaskDefinition", "TasksQueueUrl", "DeliveriesQueueUrl", "CallbackFunction", "SweepFunction",
+        "ModelSecretName",
     }  # fmt: skip
     assert outputs <= set(made["Outputs"])
     assert len(made["Resources"]) < 300, "CloudFormation takes 500"
