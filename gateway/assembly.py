@@ -26,7 +26,7 @@ from gateway.inbox import Assignments, Inbox
 from gateway.live_files import LiveFiles
 from gateway.model import ModelListeners, ModelProxy
 from gateway.model_body import ModelRules
-from gateway.model_upstream import Upstream
+from gateway.model_upstream import OwnKey, Upstream, no_own_key
 from gateway.peers import Addresses, Peers
 from gateway.previews import Previews
 from gateway.private import Private
@@ -79,6 +79,7 @@ class Manners:
     previews: type[Previews] = Previews
     inbox_poll_seconds: float = 2.0
     uses_seconds: float = 60.0
+    own_key: OwnKey = no_own_key
 
 
 class Gateway:
@@ -108,7 +109,9 @@ class Gateway:
         )
         listeners = ModelListeners(wants_deltas=self.hub.wants_deltas, on_delta=self.hub.delta)
         calls = Calls(behind.callback)
-        self.model = ModelProxy(self._authorize, manners.upstream, calls, manners.models, listeners)
+        self.model = ModelProxy(
+            self._authorize, manners.upstream, calls, manners.models, listeners, own_key=manners.own_key
+        )
         self.archived_files = ArchivedFiles(behind.blobs)
         self.sandbox_app = self._sandbox_side()
         self.reports, self.sightings = EgressReports(behind.callback), Sightings(behind.callback)
@@ -197,4 +200,5 @@ class Gateway:
         session = await asyncio.to_thread(self._behind.assignments.identify, token, kind)
         if session is None:
             return None
-        return SandboxGrant(session.id, session.sandbox_id, session.model, session.allowed_hosts)
+        hosts = session.allowed_hosts
+        return SandboxGrant(session.id, session.sandbox_id, session.model, hosts, session.account)

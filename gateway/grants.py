@@ -13,13 +13,14 @@ class SandboxGrant:
     """A live sandbox that has proved itself by a token.
 
     `model` is the model that its session asked for (None: the default). `allowed_hosts` is the session's
-    own egress list: None narrows nothing, an empty tuple allows nothing.
+    own egress list: None narrows nothing, an empty tuple allows nothing. `account` is whose session it is.
     """
 
     session_id: str
     sandbox_id: str
     model: str | None
     allowed_hosts: tuple[str, ...] | None
+    account: str = ""
 
 
 class Authorize(Protocol):

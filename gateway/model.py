@@ -16,9 +16,18 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.calls import Bill, Calls
 from gateway.grants import Authorize, SandboxGrant
 from gateway.model_body import BadRequest, ModelCall, ModelRules, judge
-from gateway.model_failure import NO_TOKEN, UNREACHABLE, Failure, Refused, error_response, refusal_of
+from gateway.model_failure import (
+    KEY_AWAY,
+    NO_TOKEN,
+    OWN_KEY,
+    UNREACHABLE,
+    Failure,
+    Refused,
+    error_response,
+    refusal_of,
+)
 from gateway.model_stream import NOTHING, UNKNOWN, AnswerReader
-from gateway.model_upstream import Upstream
+from gateway.model_upstream import KeyAway, OwnKey, Upstream, no_own_key
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +65,8 @@ class ModelProxy:
 
     The caller proves itself with its sandbox's model token. Answers stream through without being held back;
     every failure has the Messages API's error shape. A caller that hangs up cancels its call upstream.
-    Every call but `count_tokens` is one of `calls`, which the proxy closes.
+    Every call but `count_tokens` is one of `calls`, which the proxy closes. Where `own_key` knows a key of
+    the session's account, that is sent instead of the operator's.
     """
 
     def __init__(
@@ -67,6 +77,7 @@ class ModelProxy:
         rules: ModelRules | None = None,
         listeners: ModelListeners | None = None,
         calls_per_sandbox: int = 4,
+        own_key: OwnKey = no_own_key,
     ) -> None:
         self._authorize = authorize
         self._upstream = upstream
@@ -74,6 +85,7 @@ class ModelProxy:
         self._rules = rules or ModelRules()
         self._listeners = listeners or ModelListeners()
         self._calls_per_sandbox = calls_per_sandbox
+        self._own_key = own_key
         self._client = upstream.open()
         self._running: Counter[str] = Counter()
         self._calls: set[asyncio.Task[None]] = set()
@@ -146,33 +158,42 @@ class ModelProxy:
 
     async def _make(self, token: str, grant: SandboxGrant, call: ModelCall, scope: Scope, send: Send) -> None:
         session = grant.session_id
+        own = await self._own(grant)
         if not call.max_tokens:  # only counted: nothing is billed
-            await self._forward(Bill("", session, call.model), call, scope, send)
+            await self._forward(Bill("", session, call.model), call, own, scope, send)
             return
         async with self._metered.metered(token, session, call) as bill:
-            await self._forward(bill, call, scope, send)
+            await self._forward(bill, call, own, scope, send)
 
-    async def _forward(self, bill: Bill, call: ModelCall, scope: Scope, send: Send) -> None:
-        response = await self._ask(bill, call, scope)
+    async def _own(self, grant: SandboxGrant) -> str | None:
+        try:
+            return await self._own_key(grant.account)
+        except KeyAway:
+            raise Refused(KEY_AWAY, "2") from None
+
+    async def _forward(self, bill: Bill, call: ModelCall, own: str | None, scope: Scope, send: Send) -> None:
+        response = await self._ask(bill, call, own, scope)
         try:
             if response.status_code != 200:
                 bill.used = NOTHING
+                if own and response.status_code in (401, 402, 403):
+                    raise Refused(OWN_KEY)
                 raise await refusal_of(response)
             await self._pass_on(bill, response, send)
         finally:
             await response.aclose()
 
-    async def _ask(self, bill: Bill, call: ModelCall, scope: Scope) -> httpx2.Response:
+    async def _ask(self, bill: Bill, call: ModelCall, own: str | None, scope: Scope) -> httpx2.Response:
         request = self._client.build_request(
             "POST",
             self._upstream.url.rstrip("/") + scope["raw_path"].decode("ascii"),
             params={"beta": "true"} if scope["query_string"] else None,
-            headers=self._upstream.headers(",".join(Headers(scope=scope).getlist("anthropic-beta"))),
+            headers=self._upstream.headers(",".join(Headers(scope=scope).getlist("anthropic-beta")), own),
             content=call.body,
         )
         bill.used = UNKNOWN
         try:
-            return await self._client.send(request, stream=True)
+            return await self._client.send(request, stream=True, auth=None if own else self._upstream.auth)
         except httpx2.HTTPError as error:
             if isinstance(error, NEVER_ASKED):
                 bill.used = NOTHING

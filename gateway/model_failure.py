@@ -55,6 +55,15 @@ _KEY = Failure(
     "The model provider refused this server's own key. The operator has to check ANTHROPIC_API_KEY, or in "
     "the cloud the stack's secret or its access to Bedrock.",
 )
+OWN_KEY = Failure(
+    403,
+    "permission_error",
+    "The model provider refused the account's own key, or asks for it to be paid. Set another one with "
+    "PUT /v1/model-key, or delete it to use this server's.",
+)
+KEY_AWAY = Failure(
+    529, "overloaded_error", "The account's own model key cannot be read just now. Try again soon.", True
+)
 _REDIRECT = Failure(
     502,
     "api_error",

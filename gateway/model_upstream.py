@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,18 @@ BETAS = frozenset(
 BETA = re.compile(r"([a-z][a-z0-9-]*)-20\d\d-?\d\d-?\d\d")
 
 
+OwnKey = Callable[[str], Awaitable[str | None]]
+"""The key that an account has itself, if it has one. Raises KeyAway."""
+
+
+class KeyAway(Exception):
+    """Whether an account has a key of its own cannot be told just now."""
+
+
+async def no_own_key(account: str) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Upstream:
     """A server that speaks the Messages API.
@@ -73,16 +86,18 @@ class Upstream:
             trust_env=False,
         )
 
-    def headers(self, betas: str) -> dict[str, str]:
-        """All that is sent: nothing of the caller's but those of its `betas` that are known."""
+    def headers(self, betas: str, own_key: str | None = None) -> dict[str, str]:
+        """All that is sent: nothing of the caller's but those of its `betas` that are known. An account's
+        `own_key` goes in the place of the operator's.
+        """
         headers = {
             "content-type": "application/json",
             "accept-encoding": "identity",
             "anthropic-version": VERSION,
             "user-agent": "opensessions",
         }
-        if self.key:
-            headers["x-api-key"] = self.key
+        if key := own_key or self.key:
+            headers["x-api-key"] = key
         if known := known_betas(betas):
             headers["anthropic-beta"] = known
         return headers

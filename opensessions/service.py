@@ -20,6 +20,7 @@ from opensessions.events import Interrupt, Restore, SandboxReady
 from opensessions.events import Message as FollowUp
 from opensessions.keeping import Keeper, folder
 from opensessions.metering import Metering
+from opensessions.model_keys import ModelKeys
 from opensessions.models import Claim, Head, NewSession, SandboxStatus, Session, Status, Version
 from opensessions.notices import SessionStarted, UserMessage, Woken
 from opensessions.pool import Spare
@@ -44,7 +45,8 @@ class Service(Reading):
     `clock` tells the time, `new_id` gives 128 random bits in hex, `wake` is told the id of each session
     that got something new, and `preview_url(sandbox_id, port)` names a port's public address.
     `narrows_egress` tells whether a session's `allowed_hosts` would hold, `private_previews` whether previews
-    can be kept from strangers; where not, they are refused.
+    can be kept from strangers; where not, they are refused. `models` are those that sessions may name (None:
+    any); `model_keys` is None where accounts have no keys of their own.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Service(Reading):
         metering: Metering,
         narrows_egress: bool = True,
         private_previews: bool = True,
+        models: frozenset[str] | None = None,
+        model_keys: ModelKeys | None = None,
     ) -> None:
         super().__init__(store, admission)
         self.templates = Templates(store, keeper, clock=clock, new_id=new_id, wake=wake)
@@ -70,6 +74,7 @@ class Service(Reading):
         self._supervisor, self._keeper, self.preview_url = supervisor, keeper, preview_url
         self._clock, self._new_id, self._wake, self._quota = clock, new_id, wake, quota
         self._narrows_egress, self._private_previews = narrows_egress, private_previews
+        self._models, self.model_keys = models, model_keys
         self.metering = metering
 
     def create(self, account: str, request: NewSession, idempotency_key: str | None = None) -> Session:
@@ -86,6 +91,10 @@ class Service(Reading):
         if request.config.preview == "private" and not self._private_previews:
             reason = "All previews of this deployment share one name, so none can be private; leave it out."
             raise InvalidRequest(reason, "agent_config.preview")
+        if self._models is not None and request.config.model not in (None, *self._models):
+            known = ", ".join(sorted(self._models))
+            reason = f"agent_config.model must be one of this server's models: {known}."
+            raise InvalidRequest(reason, "agent_config.model")
         claim = idempotency.claim(account, idempotency_key, "create", request.model_dump_json())
         if (replayed := idempotency.replayed(self._store, claim)) is not None:
             return replayed

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from opensessions import tokens
+from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.archives import LISTING, Archived, Change, Kept, Part, Turn
 from opensessions.audit import Audit
@@ -29,6 +31,7 @@ from opensessions.local.passes import SqlitePasses
 from opensessions.local.pool import SqliteSpares
 from opensessions.local.sqlite import SqliteStore
 from opensessions.metering import Metering
+from opensessions.model_keys import ModelKeys
 from opensessions.models import NewSession, Session
 from opensessions.notices import AnyEvent
 from opensessions.passes import Pass, Passes
@@ -41,9 +44,6 @@ from opensessions.supervisor import Supervisor
 from opensessions.testimony import Recorded, Testimony
 from opensessions.unassigned import Unassigned
 from opensessions.webhooks import Webhooks
-
-from opensessions import tokens
-from opensessions.admission import Admission
 
 PRICES = {"claude-test": price(1, 10)}
 """A dollar for a million tokens that go in, ten for those that come out."""
@@ -128,6 +128,8 @@ class World:
     deadlines: Deadlines = field(default_factory=lambda: Deadlines(start=100, silence=60, lifetime=3600))
     narrows_egress: bool = True
     private_previews: bool = True
+    models: frozenset[str] | None = None
+    model_keys: ModelKeys | None = None
     passes: Passes = field(default_factory=FakePasses)
     keyring: Keyring = None  # type: ignore[assignment]
     audit: Audit = None  # type: ignore[assignment]
@@ -180,6 +182,7 @@ class World:
         rules: dict[str, Any] = {"quota": self.quota, "narrows_egress": self.narrows_egress}
         rules["webhooks"] = webhooks
         rules["private_previews"] = self.private_previews
+        rules |= {"models": self.models, "model_keys": self.model_keys}
         self.service = Service(self.store, self.supervisor, self.keeper, new_id=new_id, **rules, **named)
 
     def _pool(self, later: Later, new_id: Callable[[], str]) -> Pooling:

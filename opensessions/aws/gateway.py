@@ -11,13 +11,14 @@ import httpx2
 from gateway.assembly import Behind, Gateway, Manners
 from gateway.egress_policy import EgressPolicy, authority_of
 from gateway.model_body import ModelRules
-from gateway.model_upstream import Upstream
+from gateway.model_upstream import Upstream, no_own_key
 from gateway.previews import NoPreviews, Previews
 from gateway.resolver import PublicResolver, SystemResolver
 from gateway.trial import TrialPreviews
 from opensessions.aws.doors import Doors
 from opensessions.aws.gateway_settings import GatewaySettings
 from opensessions.aws.invoke import FunctionTransport
+from opensessions.aws.model_keys import OwnKeys
 from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.secrets import KeyOfModel, Secret
 from opensessions.aws.settings import SettingsError
@@ -54,6 +55,7 @@ def gateway(settings: GatewaySettings) -> Gateway:
         preview_url=settings.storage.preview,
         previews=PREVIEWS[settings.previews],
         upstream=_upstream(settings, secrets),
+        own_key=OwnKeys(secrets, settings.model_keys) if settings.model_keys else no_own_key,
         policy=EgressPolicy(
             settings.egress_allow,
             settings.own_names,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from opensessions.aws.settings import SettingsError, Storage, number, required, storage
+from opensessions.aws.settings import SettingsError, Storage, model_keys, models, number, required, storage
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -22,9 +22,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """`model_secret` is None where Bedrock answers; `model_url` None means the provider's own. `egress_allow`
-    None is any public host, `models` None any model, `resolvers` none: the network's own. `peers` are
-    `host[:port]`, each a name of one or more gateways.
+    """`model_secret` is None where Bedrock answers; `model_url` None means the provider's own. Secrets with
+    accounts' own keys begin with `model_keys`; None: there are none. `egress_allow` None is any public host,
+    `models` None any model, `resolvers` none: the network's own. `peers` are `host[:port]`, each a name of
+    one or more gateways.
     """
 
     storage: Storage
@@ -36,6 +37,7 @@ class GatewaySettings:
     model: Literal["anthropic", "bedrock"]
     model_secret: str | None
     model_url: str | None
+    model_keys: str | None
     models: frozenset[str] | None
     egress_allow: tuple[str, ...] | None
     own_names: tuple[str, ...]
@@ -64,7 +66,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> GatewaySett
         model="bedrock" if model == "bedrock" else "anthropic",
         model_secret=required(environment, "MODEL_SECRET") if model == "anthropic" else None,
         model_url=environment.get("MODEL_URL") or None,
-        models=frozenset(models) if (models := _names(environment.get("MODELS"))) else None,
+        model_keys=model_keys(environment),
+        models=models(environment),
         egress_allow=_names(environment.get("EGRESS_ALLOW")),
         own_names=tuple(filter(None, (*hosts, _preview_host(where.preview_url), "opensessions.internal"))),
         own_networks=_networks(environment),

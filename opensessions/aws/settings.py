@@ -123,6 +123,17 @@ def quotas(environment: Mapping[str, str] = os.environ) -> Quotas:
         raise SettingsError(f"QUOTA_DAY_COST_USD {error}") from None
 
 
+def models(environment: Mapping[str, str] = os.environ) -> frozenset[str] | None:
+    """The models that sessions may name; None: any."""
+    names = [name.strip() for name in environment.get("MODELS", "").split(",")]
+    return frozenset(filter(None, names)) or None
+
+
+def model_keys(environment: Mapping[str, str] = os.environ) -> str | None:
+    """What the names of secrets with accounts' own model keys begin with; None: accounts have none."""
+    return environment.get("MODEL_KEYS") or None
+
+
 def model_prices(environment: Mapping[str, str] = os.environ) -> dict[str, Price]:
     """What the operator adds to the known prices of models. Raises SettingsError."""
     value = environment.get("MODEL_PRICES")

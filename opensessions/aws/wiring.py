@@ -8,13 +8,16 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+from opensessions.admission import Admission
 from opensessions.allowances import Allowances
+from opensessions.aws import settings
 from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.fargate import FargateSandboxes
 from opensessions.aws.hooks import DynamoHooks
 from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.ledger import DynamoLedger
+from opensessions.aws.model_keys import SecretModelKeys
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.pool import DynamoSpares
 from opensessions.aws.s3 import S3Blobs
@@ -32,9 +35,6 @@ from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
 from opensessions.unassigned import Unassigned
 from opensessions.webhooks import Webhooks
-
-from opensessions.admission import Admission
-from opensessions.aws import settings
 
 START_SECONDS = 300
 """A task takes a minute to start, and its image may be far away."""
@@ -157,7 +157,14 @@ def service() -> Service:
         metering=metering(),
         private_previews=settings.storage().previews_apart,
         narrows_egress=not settings.cluster().public_ip,
+        models=settings.models(),
+        model_keys=_model_keys(),
     )
+
+
+def _model_keys() -> SecretModelKeys | None:
+    prefix = settings.model_keys()
+    return SecretModelKeys(Late("secretsmanager", PATIENT), prefix) if prefix else None
 
 
 def testimony() -> Testimony:

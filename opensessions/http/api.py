@@ -14,6 +14,7 @@ from opensessions.http import (
     docs,
     errors,
     history,
+    model_key,
     session_tokens,
     templates,
     usage,
@@ -68,7 +69,7 @@ def create_app(service: Service) -> FastAPI:
     """The API as an ASGI app: everything of it but the event stream, which holds connections open."""
     app = Api(title="opensessions", openapi_url=None, redirect_slashes=False)
     app.state.service = service
-    for part in (audit, bounds, history, session_tokens, templates, usage, webhooks):
+    for part in (audit, bounds, history, model_key, session_tokens, templates, usage, webhooks):
         app.include_router(part.router)
     app.include_router(router)
     errors.install(app)

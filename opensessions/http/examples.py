@@ -26,6 +26,7 @@ BODIES: dict[str, Any] = {
     "SessionChanges": {"limits": {"cost_usd": 10}},
     "NewUserLimits": {"day": {"cost_usd": 5}, "month": {"cost_usd": 50}},
     "NewToken": {"scope": "read", "ttl": 900},
+    "NewModelKey": {"key": "sk-ant-api03-0123456789abcdef"},
     "NewTemplate": {"session": f"session_{_ID}", "name": "Next.js with Tailwind"},
     "NewWebhook": {"url": "https://example.com/hooks/opensessions", "events": ["turn_complete"]},
     "Redelivery": {"session": f"session_{_ID}", "seq": 9},
@@ -192,6 +193,7 @@ ANSWERS: dict[str, Any] = {
     "WebhookList": {"data": [_WEBHOOK]},
     "DeliveryList": {"data": [_DELIVERY], "has_more": False, "next_cursor": None},
     "Redelivered": {"queued": 1},
+    "ModelKey": {"set": True, "since": _AT},
     "AuditPage": {"data": [_ENTRY], "has_more": False, "next_cursor": None},
     "Health": {"status": "ok"},
 }

@@ -162,6 +162,12 @@ class NewTemplate(Fields):
     user_id: UserId | None = Field(None, description="When given, it must be the session's.")
 
 
+class NewModelKey(Fields):
+    """A key of the model's provider."""
+
+    key: str = Field(repr=False, json_schema_extra={"minLength": 16, "maxLength": 512, "writeOnly": True})
+
+
 class Interruption(Fields):
     """Who interrupts; the body may be left out."""
 

@@ -217,6 +217,13 @@ class Template(View):
     created_at: Time
 
 
+class ModelKey(View):
+    """Whether an account has a model key of its own."""
+
+    set: bool
+    since: Time | None
+
+
 class Health(View):
     status: Literal["ok"] = "ok"
 

@@ -1,5 +1,7 @@
 """How the parts of the system are put together on one machine."""
 
+import asyncio
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
 import sandbox_task
+from gateway.assembly import Behind, Gateway, Manners
 from gateway.egress_policy import EgressPolicy
 from gateway.model_body import ModelRules
-from gateway.model_upstream import Upstream
+from gateway.model_upstream import KeyAway, Upstream
 from gateway.resolver import SystemResolver
+from opensessions import archives, events, handshake
+from opensessions.admission import Admission
 from opensessions.allowances import Allowances
 from opensessions.deliveries import Deliveries
 from opensessions.destinations import Destinations
 from opensessions.dispatch import Dispatch
+from opensessions.errors import StoreError
+from opensessions.http import api, callback
+from opensessions.http.parameters import Account
 from opensessions.keeping import Keeper
 from opensessions.keys import Keys
 from opensessions.lifecycle import Deadlines
@@ -29,6 +40,7 @@ from opensessions.local.keyring import SqliteKeyring
 from opensessions.local.keys import own_key
 from opensessions.local.ledger import SqliteLedger
 from opensessions.local.metrics import CONTENT_TYPE, Metrics
+from opensessions.local.model_keys import FileModelKeys
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.pool import SqliteSpares
 from opensessions.local.public import PublicApp
@@ -45,14 +57,8 @@ from opensessions.supervisor import Supervisor
 from opensessions.testimony import Testimony
 from opensessions.unassigned import Unassigned
 from opensessions.webhooks import Webhooks
-from starlette.responses import Response
-from starlette.types import ASGIApp
 
-from gateway.assembly import Behind, Gateway, Manners
-from opensessions import archives, events, handshake
-from opensessions.admission import Admission
-from opensessions.http import api, callback
-from opensessions.http.parameters import Account
+log = logging.getLogger(__name__)
 
 USES_SECONDS = 5.0
 """The callback is a call in this process, so that a session's use may be told often."""
@@ -105,6 +111,8 @@ class System:
     ) -> None:
         master = kept_secret(settings.data_dir / "master.key", lambda: secrets.token_hex(32))
         self.sockets = sockets
+        keys = FileModelKeys(settings.data_dir / "model-keys", bytes.fromhex(master))
+        self.model_keys = None if settings.demo else keys
         self._domain, self._port, self._master = settings.preview_domain, port, bytes.fromhex(master)
         database = Database(settings.data_dir / "sessions.db")
         self.metrics = Metrics(database, self._streams)
@@ -163,6 +171,8 @@ class System:
             new_id=lambda: secrets.token_hex(16),
             quota=quota,
             webhooks=self.webhooks,
+            models=settings.models,
+            model_keys=self.model_keys,
             **named,
         )
 
@@ -204,6 +214,7 @@ class System:
             preview_domain=settings.preview_domain,
             preview_url=self.preview_url,
             upstream=_upstream(settings, sockets),
+            own_key=self._own_key,
             policy=EgressPolicy(settings.egress_allow, own_names=(settings.preview_domain, "localhost")),
             resolve=SystemResolver(),
             models=ModelRules(settings.models),
@@ -224,6 +235,13 @@ class System:
     def _streams(self) -> dict[str, float]:
         events, every = len(self.gateway.hub), len(self.gateway.streams)
         return {"events": events, "inbox": max(0, every - events)}
+
+    async def _own_key(self, account: str) -> str | None:
+        try:
+            return await asyncio.to_thread(self.model_keys.read, account) if self.model_keys else None
+        except StoreError as error:
+            log.error("%s", error)
+            raise KeyAway from None
 
     def preview_url(self, sandbox_id: str, port: int | str = 3000) -> str:
         """The public address of a sandbox's port."""

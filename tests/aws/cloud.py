@@ -24,6 +24,7 @@ import httpx2
 from botocore.config import Config
 from mangum import Mangum
 from moto.server import ThreadedMotoServer
+
 from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.hooks import DynamoHooks
@@ -31,7 +32,6 @@ from opensessions.aws.keyring import DynamoKeyring
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.table import create_table
-
 from opensessions.http import callback
 from tests.fakes import World
 

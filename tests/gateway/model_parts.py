@@ -27,8 +27,8 @@ REAL_KEY = "sk-real-canary-8d1f"
 TOKEN = "model-token-of-a"
 OTHER_TOKEN = "model-token-of-b"
 GRANTS = {
-    TOKEN: SandboxGrant("session_a", "sb-a", None, None),
-    OTHER_TOKEN: SandboxGrant("session_b", "sb-b", None, None),
+    TOKEN: SandboxGrant("session_a", "sb-a", None, None, "acme"),
+    OTHER_TOKEN: SandboxGrant("session_b", "sb-b", None, None, "globex"),
 }
 ASK = {"model": "claude-test", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -169,6 +169,7 @@ async def model_place(
     unix_socket: Path | None = None,
     auth: httpx2.Auth | None = None,
     book: Book | None = None,
+    **more: Any,
 ) -> AsyncIterator[Place]:
     """Proxy and stub, both up; `url` puts another upstream in the stub's place, `auth` another proof than
     the key.
@@ -184,7 +185,7 @@ async def model_place(
         async with (
             book.client() as callback,
             serving(
-                proxy := ModelProxy(authorize, upstream, Calls(callback, (0.01,)), rules, heard)
+                proxy := ModelProxy(authorize, upstream, Calls(callback, (0.01,)), rules, heard, **more)
             ) as proxy_url,
             httpx2.AsyncClient(base_url=proxy_url, trust_env=False, timeout=20, verify=False) as client,
         ):

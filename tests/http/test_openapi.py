@@ -81,6 +81,9 @@ def test_it_lists_every_call(document: Any) -> None:
         "POST /v1/webhooks/{webhook_id}/redeliver",
         "GET /v1/usage",
         "GET /v1/audit",
+        "GET /v1/model-key",
+        "PUT /v1/model-key",
+        "DELETE /v1/model-key",
         "GET /healthz",
     }
 
