@@ -135,7 +135,7 @@ class Run:
             ]}  # fmt: skip
             with contextlib.suppress(httpx2.TransportError):
                 answer = await self.client.post("/v1/messages", json=body, headers=headers)
-                assert answer.status_code == 200, answer.text
+                assert answer.status_code == 200, f"{answer.text}\n{self.server.log()[-1000:]}"
                 self.whole.add(number)
             self.done += 1
 

@@ -149,7 +149,7 @@ async def serving(app: Any, unix_socket: Path | None = None) -> AsyncIterator[st
         listener.bind(str(unix_socket))
     else:
         listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, lifespan="off", ws="none", log_level="critical")
+    config = uvicorn.Config(app, lifespan="off", ws="none", log_level="critical", timeout_keep_alive=60)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
