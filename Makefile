@@ -40,7 +40,7 @@ test-dynamodb: .venv/dev ## The store's contract on Amazon's own DynamoDB Local,
 test-infra: .venv/infra ## The stack: synthesised in every shape, and checked against rules
 	@$(BIN)/pytest -n 2 -m infra tests/infra
 
-test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The stack, deployed to an emulator here and used
+test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules .cache/webhooks/node_modules bubblewrap ## The stack, deployed to an emulator here and used
 	@$(BIN)/pytest -m rehearsal tests/rehearsal --ignore tests/rehearsal/test_mutations.py \
 		--ignore tests/rehearsal/test_shapes.py
 
@@ -73,8 +73,9 @@ deploy: synth ## Deploy into the AWS account of the environment, or update what 
 	@$(CDK) bootstrap --app cdk.out
 	@$(CDK) deploy --app cdk.out --all --require-approval never
 
-key: .venv/infra ## An API key for the deployed table: make key ACCOUNT=acme (or REVOKE=<its SHA-256>)
-	@$(BIN)/python -m infra.ops key $(CHOSEN) $(if $(REVOKE),--revoke $(REVOKE),--account $(ACCOUNT))
+key: .venv/infra ## API keys of the deployed table: make key ACCOUNT=acme (and NAME=… SCOPES=read|write|admin, LIST=1; or REVOKE=<id>)
+	@$(BIN)/python -m infra.ops key $(CHOSEN) $(if $(REVOKE),--revoke $(REVOKE),--account $(ACCOUNT) \
+		$(if $(NAME),--name $(NAME)) $(if $(SCOPES),--scopes $(SCOPES)) $(if $(LIST),--list))
 
 outputs: .venv/infra ## What the deployed stack is called and where it answers
 	@$(BIN)/python -m infra.ops outputs $(CHOSEN) $(NAME)
@@ -124,7 +125,7 @@ clean: ## Remove what was made here; sessions and their files are kept
 
 # The library by which the receivers of webhooks verify them, to check ours against.
 .cache/webhooks/node_modules:
-	@command -v npm >/dev/null || { $(call install,npm); }
+	@command -v npm >/dev/null && command -v node >/dev/null || { $(call install,npm); }
 	@npm install --silent --no-save --ignore-scripts --prefix .cache/webhooks standardwebhooks@1.1.1
 
 .venv-sandbox/ready: .venv/bin/python requirements/sandbox.txt
