@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx2
 
+from opensessions.model_keys import KeyAway as KeyAway
+
 VERSION = "2023-06-01"
 # By family: a newer date of one is the same kind of thing. What reaches files, skills, other servers or
 # dearer serving is not here; the body's own allowlist refuses those too.
@@ -49,10 +51,6 @@ BETA = re.compile(r"([a-z][a-z0-9-]*)-20\d\d-?\d\d-?\d\d")
 
 OwnKey = Callable[[str], Awaitable[str | None]]
 """The key that an account has itself, if it has one. Raises KeyAway."""
-
-
-class KeyAway(Exception):
-    """Whether an account has a key of its own cannot be told just now."""
 
 
 async def no_own_key(account: str) -> str | None:

@@ -9,6 +9,10 @@ from opensessions.errors import InvalidRequest
 _KEY = re.compile(r"[!-~]{16,512}")
 
 
+class KeyAway(Exception):
+    """Whether an account has a key of its own cannot be told just now."""
+
+
 class ModelKeys(Protocol):
     """At most one key for each account, kept where nobody but who calls the model can read it. Durable, and
     safe to call from many threads.

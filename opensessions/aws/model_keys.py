@@ -9,10 +9,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gateway.model_upstream import KeyAway
 from opensessions import tokens
 from opensessions.aws.secrets import SECONDS
 from opensessions.errors import Conflict
+from opensessions.model_keys import KeyAway
 
 log = logging.getLogger(__name__)
 
