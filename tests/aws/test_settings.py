@@ -49,6 +49,20 @@ def test_a_quota_is_a_number(value: str) -> None:
         settings.quotas({"QUOTA_LIVE": value})
 
 
+@pytest.mark.parametrize("value", ["much", "-1", "nan"])
+def test_what_a_day_may_cost_is_an_amount(value: str) -> None:
+    assert settings.quotas({"QUOTA_DAY_COST_USD": "2.5"}).day_cost_usd == 2.5
+    with pytest.raises(SettingsError, match="QUOTA_DAY_COST_USD must be an amount"):
+        settings.quotas({"QUOTA_DAY_COST_USD": value})
+
+
+def test_prices_are_added_or_refused() -> None:
+    assert settings.model_prices({}) == {}
+    assert [*settings.model_prices({"MODEL_PRICES": '{"mine": {"input": 3, "output": 15}}'})] == ["mine"]
+    with pytest.raises(SettingsError, match="MODEL_PRICES must be JSON like"):
+        settings.model_prices({"MODEL_PRICES": "mine"})
+
+
 def test_an_address_of_a_sandbox_is_public_or_not() -> None:
     assert settings.cluster({**PLACING, "SANDBOX_PUBLIC_IP": "ENABLED"}).public_ip
     with pytest.raises(SettingsError, match="SANDBOX_PUBLIC_IP"):
