@@ -127,7 +127,7 @@ async def test_what_is_open_when_it_falls_asleep_is_cut(stage: Stage) -> None:
     assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
     stage.sessions[A] = session_of(A, Status.READY, SandboxStatus.HIBERNATED)
     stage.previews.changed(SESSION)
-    await comes(lambda: not stage.previews._sandboxes)
+    await comes(lambda: not stage.previews._shown)
     assert b"waking up" in (await stage.get(host, **NAVIGATION)).body
     writer.close()
 
