@@ -19,6 +19,7 @@ from bench import (
     template,
     turns,
     wake,
+    warm,
 )
 
 
@@ -45,6 +46,7 @@ PARTS = {
     "functions": functions.measure,
     "archives": archives.measure,
     "wake": wake.measure,
+    "warm": warm.measure,
     "template": template.measure,
     "request_units": request_units.measure,
     "previews": previews,

@@ -1,6 +1,8 @@
 """The same two turns by the Claude Agent SDK alone, with no service around it. Run in the sandbox's Python:
 
-    python -m bench.bare MODEL_URL FOLDER FOLLOW_UP < assignment.json
+    python -m bench.bare MODEL_URL FOLDER FOLLOW_UP [IDLE] < assignment.json
+
+It is idle for IDLE seconds before the first turn.
 
 Prints one line of JSON: the clock (time.time) at some moments.
 """
@@ -17,16 +19,17 @@ PAUSE = 0.5
 """Seconds before the follow-up: the agent's program has something to do after a turn."""
 
 
-def main(model_url: str, root: Path, follow_up: str) -> None:
+def main(model_url: str, root: Path, follow_up: str, idle: float = 0) -> None:
     moments = {"started": time.time()}
     from sandbox_task.agent import Agent  # noqa: F401 (everything that the product's worker imports, too)
 
     moments["imported"] = time.time()
-    asyncio.run(_turns(model_url, root, follow_up, lambda name: moments.setdefault(name, time.time())))
+    at = lambda name: moments.setdefault(name, time.time())  # noqa: E731
+    asyncio.run(_turns(model_url, root, follow_up, idle, at))
     print(json.dumps(moments))
 
 
-async def _turns(model_url: str, root: Path, follow_up: str, at: Callable[[str], float]) -> None:
+async def _turns(model_url: str, root: Path, follow_up: str, idle: float, at: Callable[[str], float]) -> None:
     from claude_agent_sdk import ClaudeSDKClient
 
     from opensessions.events import Assign
@@ -41,7 +44,9 @@ async def _turns(model_url: str, root: Path, follow_up: str, at: Callable[[str],
         path.mkdir(parents=True)
     names = skills.place(paths.agent, assign.skills)
     async with ClaudeSDKClient(options.options(assign, around, paths, names, print)) as agent:
-        await _answered(agent, assign.prompt, "assistant", "complete", at)
+        await asyncio.sleep(idle)
+        at("asked")
+        await _answered(agent, assign.prompt or "", "assistant", "complete", at)
         await asyncio.sleep(PAUSE)
         at("asked again")
         await _answered(agent, follow_up, "assistant again", "complete again", at)
@@ -61,4 +66,4 @@ async def _answered(agent: Any, text: str, first: str, last: str, at: Callable[[
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], *map(float, sys.argv[4:]))

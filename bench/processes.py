@@ -60,6 +60,7 @@ class Product:
     url: str
     pid: int
     http: httpx2.Client
+    data: Path
 
     def create(self, prompt: str, **agent_config: Any) -> dict[str, Any]:
         body = {"prompt": prompt, "user_id": USER, "agent_config": agent_config}
@@ -90,9 +91,12 @@ class Product:
 
 @contextmanager
 def product(
-    model_url: str | None = None, module: str = "opensessions.local.server", words: Sequence[str] = ()
+    model_url: str | None = None,
+    module: str = "opensessions.local.server",
+    words: Sequence[str] = (),
+    **variables: str,
 ) -> Iterator[Product]:
-    """`make run` with a new data directory, or another `module` that serves the same."""
+    """`make run` with a new data directory and these variables, or another `module` that serves the same."""
     with folder() as data:
         environment = {
             "PATH": os.environ["PATH"],
@@ -101,6 +105,7 @@ def product(
             "OPENSESSIONS_API_KEY": KEY,
             "OPENSESSIONS_DATA_DIR": str(data / "data"),
             **({"OPENSESSIONS_MODEL_URL": model_url} if model_url else {}),
+            **variables,
         }
         log = data / "server.log"
         with log.open("wb") as output:
@@ -111,7 +116,7 @@ def product(
         try:
             url = _announced(process, log)
             with httpx2.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=30) as http:
-                yield Product(url, process.pid, http)
+                yield Product(url, process.pid, http, data / "data")
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)

@@ -20,7 +20,7 @@ from bench.processes import REPOSITORY, Product, demo_model, folder, product
 _ROUNDS = 7
 _PROMPT = "Build a todo app with Next.js and Tailwind on port {port}"
 _FOLLOW_UP = "Make the header blue and dark"
-_CONFIG: Mapping[str, Any] = {
+CONFIG: Mapping[str, Any] = {
     "system_prompt": "You are a careful builder of small web apps.",
     "skills": {".claude/skills/build-app/SKILL.md": "# Build app\n\nAlways start a dev server.\n"},
 }
@@ -96,7 +96,7 @@ _NAMES = {
 
 def _through_product(server: Product) -> Moments:
     moments = {"posted": time.time()}
-    session = server.create(_PROMPT.format(port=_free_port()), **_CONFIG)
+    session = server.create(_PROMPT.format(port=_free_port()), **CONFIG)
     stream = server.events(session["id"])
     moments |= _turn(stream)
     time.sleep(PAUSE)
@@ -133,7 +133,8 @@ def _bare(model_url: str) -> Moments:
             cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            answer, _ = process.communicate(json.dumps(_assignment()), timeout=120)
+            told = json.dumps(assignment(_PROMPT.format(port=_free_port())))
+            answer, _ = process.communicate(told, timeout=120)
         finally:
             process.kill()
             _end_those_in(root)
@@ -143,10 +144,11 @@ def _bare(model_url: str) -> Moments:
     return moments
 
 
-def _assignment() -> dict[str, Any]:
+def assignment(prompt: str) -> dict[str, Any]:
+    """What the bare SDK is to do, as a sandbox is told it."""
     return {
-        "session_id": "bare", "message_id": "bare", "prompt": _PROMPT.format(port=_free_port()),
-        "tools": _TOOLS, "preview_url": "http://sb-0-p{port}.preview.localhost:8000", **_CONFIG,
+        "session_id": "bare", "message_id": "bare", "prompt": prompt,
+        "tools": _TOOLS, "preview_url": "http://sb-0-p{port}.preview.localhost:8000", **CONFIG,
     }  # fmt: skip
 
 

@@ -55,7 +55,6 @@ class _Program:
             "subtype": "claim_session",
             "cwd": str(wanted.cwd),
             "append_system_prompt": prompt.get("append", ""),
-            "additional_directories": [str(path) for path in wanted.add_dirs],
         }
         await self.client._query._send_control_request(request, timeout=_PATIENCE)
         if wanted.model is not None:
