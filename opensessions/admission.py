@@ -60,6 +60,7 @@ class Admission:
         """Whether a key still opens its account."""
         now = self._keyring.find(key.hash)
         return now is not None and now.revoked_at is None
+
     def issue(
         self, session: Session, scope: PassScope, seconds: int = TOKEN_SECONDS, port: int | None = None
     ) -> Issued:

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import httpx2
 
-from opensessions import tokens
-from opensessions.local.database import Database
-from opensessions.local.sqlite import SqliteStore
 from tests.e2e.target import DOCUMENTED, Target, until
 
 __all__ = ["DOCUMENTED", "KEY", "REPO", "Server", "until"]
@@ -80,10 +77,7 @@ class Server(Target):
         return f"http://{sandbox}-p{port}.preview.localhost:{self.port}"
 
     def key_of(self, account: str) -> str:
-        key, database = tokens.api_key(), Database(self.data / "data" / "sessions.db")
-        SqliteStore(database).put_key(tokens.sha256(key), account)
-        database.close()
-        return key
+        return self.keys("create", "--account", account).strip()
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         self.http.close()
