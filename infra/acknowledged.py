@@ -15,6 +15,7 @@ _BOUND = "Tasks have random ids; the statement is bound to this cluster."
 _NAMED = "Objects are named after sessions and templates."
 _TRIAL = "One name to try the product with; who has a domain serves previews without it."
 _MODELS = "Any model of the provider, in whatever region its inference profile spreads over."
+_OWN_MODEL_KEYS = "Accounts put in model keys of their own, each a secret below this stack's prefix."
 _PYTHON = "The locked wheels are tested for this Python; Lambda supports it until 2029."
 
 ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
@@ -40,6 +41,7 @@ ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
         "IAM5[Resource::<{Bucket/Bucket}.Arn>/templates/*]": _NAMED,
         "IAM5[Resource::{arn}:ecs:{here}:task-definition/{family}:*]": "Any revision of the one definition.",
         "IAM5[Resource::{arn}:ecs:{here}:task/<{Cluster}>/*]": _BOUND,
+        "IAM5[Resource::{arn}:secretsmanager:{here}:secret:{stack}/model-keys/*]": _OWN_MODEL_KEYS,
         "L1": _PYTHON,
     },
     "Gateway": {
@@ -50,6 +52,7 @@ ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
         "IAM5[Resource::<{Bucket/Bucket}.Arn>/templates/*]": _NAMED,
         "IAM5[Resource::{arn}:bedrock:*::foundation-model/anthropic.*]": _MODELS,
         "IAM5[Resource::{arn}:bedrock:{here}:inference-profile/*]": _MODELS,
+        "IAM5[Resource::{arn}:secretsmanager:{here}:secret:{stack}/model-keys/*]": _OWN_MODEL_KEYS,
         "IAM5[Resource::{arn}:ecs:{here}:task/<{Cluster}>/*]": _BOUND,
     },
     "Images": {
@@ -90,7 +93,7 @@ ACKNOWLEDGED: Mapping[str, Mapping[str, str]] = {
 def acknowledge(stack: cdk.Stack, *, family: str) -> None:
     """Tell the validations of every part that is there. `family` is the sandbox's task definition's."""
     here = "<AWS::Region>:<AWS::AccountId>"
-    known = {"arn": "arn:<AWS::Partition>", "here": here, "family": family}
+    known = {"arn": "arn:<AWS::Partition>", "here": here, "family": family, "stack": stack.stack_name}
     for part, rules in ACKNOWLEDGED.items():
         if scope := _found(stack, part):
             for rule, reason in _exact(stack, rules, known):

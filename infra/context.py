@@ -12,6 +12,7 @@ from opensessions.pool import MOST_SPARES
 Get = Callable[[str], Any]
 
 _DOMAIN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"
+_URL = rf"https://{_DOMAIN}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~-]+)*"
 _ZONE = r"Z[A-Z0-9]{1,31}"
 _HOSTS = rf"((\*\.|\.)?{_DOMAIN}(,(\*\.|\.)?{_DOMAIN})*)?"
 _IMAGES = r"build|asset|[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
@@ -29,12 +30,12 @@ class Context:
     two. `images` build: by CodeBuild in the account; asset: by the operator's Docker; else a URI, see
     `Images`. `table_name`: a table that was restored from a backup, instead of a new one. `retention_days`:
     how long a session that has ended is kept; None: for ever. `egress_allow`: hosts by commas; None is any
-    public host. `models`: those that sandboxes may ask for, by commas; None is any. `query_key`: whether
-    event streams take the API key from `?api_key=`, as browsers' EventSource needs; it ends up in logs of
-    proxies. `quota_live` sandboxes at once, `quota_creates` new sessions a minute and `quota_day_cost_usd`
-    for models a day is what an account may have; `model_prices` are added to the known ones. `warm_pool`
-    sandboxes are started before anybody asks for them. `bundle` host: functions for this machine, for the
-    rehearsal.
+    public host. `model_url`: a server that speaks the Messages API, in place of Anthropic's. `models`: those
+    that sandboxes may ask for, by commas; None is any. `query_key`: whether event streams take the API key
+    from `?api_key=`, as browsers' EventSource needs; it ends up in logs of proxies. `quota_live` sandboxes at
+    once, `quota_creates` new sessions a minute and `quota_day_cost_usd` for models a day is what an account
+    may have; `model_prices` are added to the known ones. `warm_pool` sandboxes are started before anybody
+    asks for them. `bundle` host: functions for this machine, for the rehearsal.
     """
 
     stack: str
@@ -43,6 +44,7 @@ class Context:
     size: str
     images: str
     model: str
+    model_url: str | None
     domain: str | None
     hosted_zone_id: str | None
     preview_domain: str | None
@@ -73,8 +75,14 @@ class Context:
             "QUOTA_CREATES": self.quota_creates,
             "QUOTA_DAY_COST_USD": self.quota_day_cost_usd,
             "MODEL_PRICES": self.model_prices,
+            "MODELS": self.models,
         }
         return {name: str(value) for name, value in values.items() if value is not None}
+
+    @property
+    def model_keys(self) -> str | None:
+        """What the names of secrets with accounts' own model keys begin with, where the model takes keys."""
+        return None if self.model == "bedrock" else f"{self.stack}/model-keys/"
 
     @property
     def standard(self) -> bool:
@@ -92,7 +100,7 @@ def read(get: Get) -> Context:
         size=_one_of(get, "size", "small", "standard"),
         images=_text(get, "images", _IMAGES, "build, asset, or a URI like example.com/opensessions:1.0")
         or "build",
-        model=_one_of(get, "model", "anthropic", "bedrock"),
+        **_model(get),
         domain=_text(get, "domain", _DOMAIN, "a domain like api.example.com"),
         hosted_zone_id=hosted_zone_id,
         preview_domain=preview_domain,
@@ -168,6 +176,17 @@ def _number(get: Get, key: str, least: int) -> int | None:
     if value is not None and int(value) < least:
         raise ContextError(f"{key} must be a whole number from {least} on, not {value!r}.")
     return int(value) if value is not None else None
+
+
+def _model(get: Get) -> dict[str, Any]:
+    """A server of one's own answers as Anthropic does, by the key in the secret."""
+    value = str(get("model") or "anthropic")
+    if re.fullmatch(_URL, value):
+        return {"model": "anthropic", "model_url": value}
+    if value not in ("anthropic", "bedrock"):
+        legal = "anthropic, bedrock, or the address of a server like https://models.example.com"
+        raise ContextError(f"model must be {legal}, not {value!r}.")
+    return {"model": value, "model_url": None}
 
 
 def _prices(get: Get) -> str | None:

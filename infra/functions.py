@@ -16,6 +16,7 @@ from infra.bucket import READ as READ_OBJECTS
 from infra.bucket import WRITE as WRITE_OBJECTS
 from infra.logs import month_of_logs
 from infra.sandbox import Sandbox, allow_stopping
+from infra.secrets import secrets_below
 from infra.table import PURGE, READ, WRITE, Table
 
 SECONDS = {"api": 29, "callback": 15, "task_state": 60, "deliver": 60, "sweep": 55}
@@ -66,6 +67,13 @@ class Functions(Construct):
             schedule=events.Schedule.rate(cdk.Duration.minutes(1)),
             targets=[targets.LambdaFunction(self.sweep, retry_attempts=0)],
         )
+
+    def let_keep_keys(self, prefix: str) -> None:
+        """Accounts put model keys of their own into secrets whose names begin so; no function reads one."""
+        self.api.add_environment("MODEL_KEYS", prefix)
+        verbs = ("CreateSecret", "DeleteSecret", "DescribeSecret", "PutSecretValue")
+        actions, secrets = [f"secretsmanager:{verb}" for verb in verbs], secrets_below(self, prefix)
+        self.api.add_to_role_policy(iam.PolicyStatement(actions=actions, resources=[secrets]))
 
     def _let_store(self, table: Table, bucket: Bucket) -> None:
         for function in (self.api, self.callback, self.task_state, self.sweep):

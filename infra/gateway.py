@@ -12,7 +12,7 @@ from infra.context import Context
 from infra.images import Images
 from infra.logs import month_of_logs
 from infra.network import CIDR, DOOR, EGRESS, NAMESPACE, PUBLIC, SANDBOX_SIDE, Network
-from infra.secrets import Secrets
+from infra.secrets import Secrets, secrets_below
 
 CPU, MEMORY = 256, 512
 NAME = "gateway"
@@ -99,6 +99,8 @@ class Gateway(Construct):
         }
         chosen = {
             "MODEL_SECRET": model_key.secret_arn if model_key else None,
+            "MODEL_URL": context.model_url,
+            "MODEL_KEYS": context.model_keys,
             "EGRESS_ALLOW": context.egress_allow,
             "MODELS": context.models,
             "ALLOW_QUERY_KEY": "1" if context.query_key else None,
@@ -179,6 +181,8 @@ class Gateway(Construct):
         """What the tasks may do. Reading the table and calling the callback is granted where those are."""
         role = self.definition.task_role
         keys = [key.secret_arn for key in (secrets.master_key, secrets.model_key) if key]
+        if prefix := self._context.model_keys:
+            keys.append(secrets_below(self, prefix))
         role.add_to_principal_policy(
             iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=keys)
         )

@@ -1,5 +1,7 @@
 """The network: what a sandbox can reach, and who can reach it."""
 
+from urllib.parse import urlsplit
+
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -104,7 +106,8 @@ class Network(Construct):
         way out of the isolated subnets. It holds for the whole network, so the gateway's egress proxy asks
         other resolvers (`DNS_SERVERS`).
         """
-        model = ["api.anthropic.com."] if context.model == "anthropic" else []
+        host = urlsplit(context.model_url).hostname if context.model_url else "api.anthropic.com"
+        model = [f"{host}."] if context.model == "anthropic" else []
         lists = {"Allowed": ["*.amazonaws.com.", f"*.{NAMESPACE}.", *model], "Everything": ["*."]}
         allowed, everything = (
             resolver.CfnFirewallDomainList(self, name, domains=domains) for name, domains in lists.items()

@@ -5,6 +5,16 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 
+def secrets_below(scope: Construct, prefix: str) -> str:
+    """The ARN of all secrets whose names begin so."""
+    return cdk.Stack.of(scope).format_arn(
+        service="secretsmanager",
+        resource="secret",
+        resource_name=f"{prefix}*",
+        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
 class Secrets(Construct):
     """The master key, from which the doors' keys are derived; and the model's key, unless Bedrock answers:
     then none exists anywhere. The operator puts the latter's value in (docs/deploy.md).

@@ -63,6 +63,8 @@ class Opensessions(cdk.Stack):
             context.retention_days,
             context.bundle == "host",
         )
+        if context.model_keys:
+            functions.let_keep_keys(context.model_keys)
         api = Api(self, context, functions.api, network, gateway, edge)
         gateway.tell(
             **storage,

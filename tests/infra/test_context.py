@@ -36,7 +36,7 @@ def test_a_preview_domain_is_meant_to_be_used() -> None:
         ("network", "isolated or open"),
         ("previews", "domain or off or trial"),
         ("size", "small or standard"),
-        ("model", "anthropic or bedrock"),
+        ("model", "anthropic, bedrock, or the address of a server"),
         ("images", "build, asset, or a URI"),
         ("domain", "a domain like"),
         ("preview_domain", "a domain like"),
@@ -55,6 +55,16 @@ def test_what_is_wrong_is_named_with_what_is_legal(key: str, legal: str) -> None
     sentence = refused(**{key: "?!"})
     assert sentence.startswith(f"{key} must be {legal}")
     assert sentence.endswith("not '?!'.")
+
+
+def test_a_server_of_ones_own_can_be_the_model() -> None:
+    context = made(model="https://models.example.com:8443/claude")
+    assert (context.model, context.model_url) == ("anthropic", "https://models.example.com:8443/claude")
+    assert context.model_keys == "opensessions/model-keys/"
+    for wrong in ("http://models.example.com", "https://user:pass@example.com", "https://a.example/?x=1"):
+        assert "https://models.example.com" in refused(model=wrong)
+    assert made(model="bedrock").model_keys is None
+    assert made(models="big,small").bounds == {"MODELS": "big,small"}
 
 
 def test_a_warm_pool_is_small_and_none_by_itself() -> None:

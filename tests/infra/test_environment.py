@@ -54,6 +54,15 @@ def test_the_functions_read_what_accounts_may_do_and_what_models_cost() -> None:
     assert settings.quotas(_of_function(template(), "api")) == settings.Quotas(10, 60, None)
 
 
+def test_the_api_knows_which_models_there_are_and_where_accounts_keys_lie() -> None:
+    variables = _of_function(template(models="big,small"), "api")
+    assert settings.models(variables) == {"big", "small"}
+    assert settings.model_keys(variables) == "opensessions/model-keys/"
+    variables = _of_function(template(model="bedrock"), "api")
+    assert settings.models(variables) is settings.model_keys(variables) is None
+    assert settings.model_keys(_of_function(template(), "callback")) is None
+
+
 def test_the_functions_that_launch_know_the_pool_and_what_it_is_to_run() -> None:
     for name in LAUNCHING:
         warm = settings.warm_pool(_of_function(template(warm_pool=3), name))
@@ -81,13 +90,18 @@ def test_sandboxes_are_put_where_the_network_has_a_place_for_them(
         {"network": "open"},
         {"egress_allow": "example.com,*.example.net"},
         {"egress_allow": ""},
+        {"model": "https://models.example.com/v2", "models": "big,small"},
     ],
     ids=str,
 )
 def test_the_gateway_can_read_its_settings(context: dict[str, Any]) -> None:
     read = gateway_settings.from_environment(_of_gateway(template(**context)))
     assert read.previews == context.get("previews", "trial")
-    assert read.model == context.get("model", "anthropic")
+    model = context.get("model", "anthropic")
+    url = model if model.startswith("https:") else None
+    assert (read.model, read.model_url) == ("anthropic" if url else model, url)
+    assert read.model_keys == (None if model == "bedrock" else "opensessions/model-keys/")
+    assert read.models == (frozenset({"big", "small"}) if url else None)
     assert bool(read.resolvers) == (context.get("network") != "open"), "its own resolver is closed"
     allowed = context.get("egress_allow")
     assert read.egress_allow == (None if allowed is None else tuple(filter(None, allowed.split(","))))

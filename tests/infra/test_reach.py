@@ -46,6 +46,11 @@ def test_without_a_model_key_no_name_of_the_models_provider_resolves() -> None:
     assert reach.from_sandbox(made) == ISOLATED - {"resolves api.anthropic.com"}
 
 
+def test_the_name_of_a_model_server_of_ones_own_resolves_in_its_place() -> None:
+    found = reach.from_sandbox(template(model="https://models.example.com/v2"))
+    assert found == ISOLATED - {"resolves api.anthropic.com"} | {"resolves models.example.com"}
+
+
 @pytest.mark.parametrize("previews", ["domain", "trial", "off"])
 def test_in_an_open_network_a_sandbox_reaches_the_web_and_its_door_stays_shut(previews: str) -> None:
     made = template(network="open", previews=previews)

@@ -14,6 +14,12 @@ IN_CLUSTER = "if ecs:cluster = <Cluster>"
 TASKS = "ecs:<Region>:<AccountId>:task/<Cluster>/*"
 DEFINITION = "ecs:<Region>:<AccountId>:task-definition/opensessionsSandboxTask57DF64AB:*"
 
+MODEL_KEYS = "secretsmanager:<Region>:<AccountId>:secret:opensessions/model-keys/*"
+KEEP_MODEL_KEYS = {
+    f"secretsmanager:{action} on {MODEL_KEYS}"
+    for action in ("CreateSecret", "DeleteSecret", "DescribeSecret", "PutSecretValue")
+}
+
 READ = {"dynamodb:GetItem on <Table>", "dynamodb:Query on <Table>"}
 READ_MANY = READ | {"dynamodb:BatchGetItem on <Table>"}
 WRITE = {f"dynamodb:{action} on <Table>" for action in ("PutItem", "UpdateItem", "DeleteItem")}
@@ -58,7 +64,7 @@ KEEP = LIST_OBJECTS | objects("GetObject", "PutObject", "DeleteObject", "DeleteO
 
 EXPECTED = {
     "Functionsapirole": READ_MANY | WRITE | LIST | PURGE | TRACE | STOP | LAUNCH | SEND | KEEP
-    | log("Functionsapilogs"),
+    | KEEP_MODEL_KEYS | log("Functionsapilogs"),
     "Functionscallbackrole": READ_MANY | WRITE | SEND | KEEP | log("Functionscallbacklogs"),
     "Functionstaskstaterole": READ_MANY | WRITE | TRACE | STOP | LAUNCH | SEND | CONSUME
     | log("Functionstaskstatelogs"),
@@ -74,6 +80,7 @@ EXPECTED = {
         "lambda:InvokeFunction on <FunctionsCallback>",
         "secretsmanager:GetSecretValue on <SecretsMasterKey>",
         "secretsmanager:GetSecretValue on <SecretsModelKey>",
+        f"secretsmanager:GetSecretValue on {MODEL_KEYS}",
     },
     "GatewayTaskExecutionRole": PULL | log("GatewayLogs"),
     "SandboxTaskExecutionRole": PULL,
@@ -119,7 +126,9 @@ def test_bedrock_is_called_by_the_gateways_role_and_no_model_key_exists() -> Non
             "bedrock:<Region>:<AccountId>:inference-profile/*",
         )
     }
-    rights = EXPECTED["GatewayTaskTaskRole"] - {"secretsmanager:GetSecretValue on <SecretsModelKey>"}
+    keys = {f"secretsmanager:GetSecretValue on {name}" for name in ("<SecretsModelKey>", MODEL_KEYS)}
+    rights = EXPECTED["GatewayTaskTaskRole"] - keys
+    assert grants(made)["Functionsapirole"] == EXPECTED["Functionsapirole"] - KEEP_MODEL_KEYS
     assert grants(made)["GatewayTaskTaskRole"] == rights | models
     assert [plain(name) for name in of_type(made, "AWS::SecretsManager::Secret")] == ["SecretsMasterKey"]
 
