@@ -10,12 +10,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from opensessions import tokens
-from opensessions.aws.secrets import SECONDS
 from opensessions.errors import Conflict
 from opensessions.model_keys import KeyAway
 
 log = logging.getLogger(__name__)
 
+SECONDS = 60.0
 MOST = 10_000
 """Accounts whose key, or whose lack of one, is remembered."""
 

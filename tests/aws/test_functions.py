@@ -175,7 +175,7 @@ def test_a_cold_start_imports_no_client(cloud: Account) -> None:
     """They come with the first call that needs one."""
     names = ("api", "callback", "sweep", "task_state")
     imports = "; ".join(f"import functions.{name}" for name in names)
-    heavy = {"boto3", "botocore.client", "aws_xray_sdk", "opensessions.local", "gateway"}
+    heavy = {"boto3", "botocore.client", "aws_xray_sdk", "opensessions.local", "gateway", "httpx2"}
     program = f"import sys; sys.path.insert(0, sys.argv[1]); {imports}; print({heavy} & set(sys.modules))"
     command = [sys.executable, "-I", "-c", program, str(cloud.folder / "bundle")]
     imported = subprocess.run(command, env=cloud.environment, capture_output=True, text=True, timeout=60)
