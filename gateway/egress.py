@@ -14,6 +14,7 @@ from gateway.egress_meter import Accounts, Reports, Unheard
 from gateway.egress_passage import Connect, EgressLimits, Outside, Passage, Refused, Resolve
 from gateway.egress_policy import EgressPolicy
 from gateway.grants import Authorize, SandboxGrant
+from gateway.paces import of_refusals
 from gateway.refusals import OnRefused, Refusals
 from gateway.tunnel import READ, hang_up
 from opensessions import logbook
@@ -49,6 +50,7 @@ class EgressProxy:
         unbounded = Accounts(None, self._limits.bucket_bytes_per_second, Unheard())
         self._outside = Outside(policy, resolve, connect, self._limits, accounts, unbounded)
         self._refusals = Refusals(on_refused)
+        self._pace = of_refusals()
         self._unasked: Counter[str] = Counter()
         self._serving: set[asyncio.Task[None]] = set()
         self._tunnels: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
@@ -86,6 +88,7 @@ class EgressProxy:
         except Refused as refusal:
             if grant and refusal.host:
                 self._refusals.tell(grant.session_id, refusal.host, refusal.reason)
+            await self._pace.take(grant.sandbox_id if grant else "")
             await self._answer(refusal, reader, writer)
         except (EOFError, OSError, asyncio.CancelledError):
             writer.transport.abort()

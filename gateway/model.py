@@ -28,6 +28,9 @@ from gateway.model_failure import (
 )
 from gateway.model_stream import NOTHING, UNKNOWN, AnswerReader
 from gateway.model_upstream import KeyAway, OwnKey, Upstream, no_own_key
+from gateway.paces import Paces
+from gateway.rates import Buckets
+from opensessions.errors import RateLimited
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +38,17 @@ ROUTES = (b"/v1/messages", b"/v1/messages/count_tokens")
 QUERIES = (b"", b"beta=true")
 LARGEST_BODY = 10 * 1024 * 1024
 BODY_SECONDS = 60
+CALLS, CALLS_BURST = 10.0, 60.0
+"""Model calls of one sandbox: so many a second, and at once."""
+ANSWER_BYTES, ANSWER_BURST = 64 * 1024, 256 * 1024
+"""Bytes of answers that one session gets a second, and at once: some hundred pieces of text a second."""
 NEVER_ASKED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 
 _NO_ROUTE = Failure(404, "not_found_error", "Only POST /v1/messages and /v1/messages/count_tokens are here.")
 _TOO_LARGE = Failure(413, "request_too_large", f"The body is larger than {LARGEST_BODY} bytes.")
 _TOO_SLOW = Failure(408, "timeout_error", f"The body did not arrive within {BODY_SECONDS} seconds.")
 _TOO_MANY = Failure(429, "rate_limit_error", "This sandbox has too many model calls under way.", True)
+_TOO_OFTEN = Failure(429, "rate_limit_error", "This sandbox makes too many model calls.", True)
 _CLOSING = Failure(529, "overloaded_error", "This server is being restarted. Try again soon.", True)
 
 
@@ -88,6 +96,7 @@ class ModelProxy:
         self._own_key = own_key
         self._client = upstream.open()
         self._running: Counter[str] = Counter()
+        self._rates, self._paces = Buckets(CALLS, CALLS_BURST), Paces(ANSWER_BYTES, ANSWER_BURST)
         self._calls: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -148,6 +157,10 @@ class ModelProxy:
     async def _place(self, grant: SandboxGrant) -> AsyncIterator[None]:
         if self._running[grant.sandbox_id] >= self._calls_per_sandbox:
             raise Refused(_TOO_MANY, "1")
+        try:
+            self._rates.take(grant.sandbox_id)
+        except RateLimited as late:
+            raise Refused(_TOO_OFTEN, str(late.retry_after)) from None
         self._running[grant.sandbox_id] += 1
         try:
             yield
@@ -210,6 +223,7 @@ class ModelProxy:
         try:
             async for chunk in response.aiter_bytes():
                 reader.feed(chunk)
+                await self._paces.take(session, len(chunk))
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             reader.end()
         except httpx2.HTTPError as error:

@@ -17,7 +17,7 @@ from gateway.rates import Rates, Sender
 from gateway.verdicts import Verdicts, passed_on
 from opensessions.errors import Unauthorized
 from opensessions.events import Ack
-from opensessions.http.bodies import read_body
+from opensessions.http.bodies import LARGEST_BODY, read_body
 from opensessions.http.credentials import bearer
 from opensessions.logbook import concerns
 from opensessions.models import Session
@@ -82,12 +82,15 @@ class Relay:
         token = bearer(request.headers) or ""
         sender = await self._sender(token)
         with sender.post():
-            body = await self._body(request)
-            sender.volume.take(len(body))
+            size = _declared(request)
+            sender.volume.take(size)  # before it is read
             try:
+                body = await self._body(request)
+                sender.volume.take(len(body) - size)
+                size = len(body)
                 return await self._ask(token, body)
             except HTTPException:
-                sender.volume.give_back(len(body))
+                sender.volume.give_back(size)
                 raise
 
     async def _sender(self, token: str) -> Sender:
@@ -131,3 +134,9 @@ class Relay:
             raise self._verdicts.fault(f"answered {answer.status_code} and no Ack") from None
         self._wake(stored.session_id)
         return JSONResponse({"acked": stored.acked, "expected": stored.expected})
+
+
+def _declared(request: Request) -> int:
+    """How large the body is to be; one that is larger than it may be is refused when it is read."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared[:20]), LARGEST_BODY) if declared.isdecimal() else 0

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 
 from gateway.boot import Boot
 from gateway.inbox import Inbox
+from gateway.paces import Slowed
 from gateway.relay import Relay
 from opensessions.http import errors
 from opensessions.http.faults import Faults
@@ -28,6 +29,6 @@ def sandbox_app(boot: Boot, inbox: Inbox, relay: Relay, model: ASGIApp, *more: B
     ]
     app = FastAPI(routes=list(routes), redirect_slashes=False, openapi_url=None)
     errors.install(app)
-    for middleware in (Faults, RequestIds):  # the last one is the outermost
+    for middleware in (Faults, Slowed, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
     return app

@@ -31,6 +31,9 @@ from opensessions.recording import Seen
 
 PATH = "/v1/sessions/{session_id}/events"
 
+DELTAS_APART = 0.04
+"""Seconds from one write of partial text to the next, so that no fast model keeps this process busy."""
+
 _SEQ = re.compile(r"[0-9]{1,12}")
 
 
@@ -108,6 +111,8 @@ class EventStreams:
             over = bool(items) and _ends(items[-1])
             for chunk in joined(map(self._frame, items)) if items else [PING]:
                 await wire.write(chunk)
+            if items and isinstance(items[-1], Delta):
+                await asyncio.sleep(DELTAS_APART)  # what is said meanwhile comes in one piece
 
     def _frame(self, item: Event | Delta) -> bytes:
         return delta_frame(item) if isinstance(item, Delta) else self._render(item)

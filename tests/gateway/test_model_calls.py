@@ -8,6 +8,8 @@ import httpx2
 import pytest
 from starlette.responses import Response, StreamingResponse
 
+from gateway.paces import Paces
+from gateway.rates import Buckets
 from tests.gateway.model_parts import (
     ASK,
     OTHER_TOKEN,
@@ -129,6 +131,28 @@ async def test_the_fifth_call_at_once_is_429_and_another_sandbox_is_not_touched(
         gate.open.set()
         assert [answer.status_code for answer in await asyncio.gather(*calls)] == [200] * 5
         assert (await place.ask()).status_code == 200
+
+
+async def test_who_calls_too_often_is_429_and_another_sandbox_is_not_touched() -> None:
+    async with model_place(fixed({"model": "claude-real", "content": []})) as place:
+        place.proxy._rates = Buckets(rate=0.01, burst=3)
+        assert [(await place.ask()).status_code for _ in range(4)] == [200, 200, 200, 429]
+        refused = await place.ask()
+        assert int(refused.headers["retry-after"]) > 1
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        assert (await place.ask(headers={"x-api-key": OTHER_TOKEN})).status_code == 200
+
+
+async def test_a_fast_answer_comes_at_a_pace() -> None:
+    async with model_place(streaming(*[frames(*text("x" * 1000))] * 500)) as place:
+        place.proxy._paces = Paces(rate=50_000, burst=10_000)
+        size, began = 0, asyncio.get_running_loop().time()
+        async with place.client.stream("POST", "/v1/messages", **CALL) as answered:
+            async for piece in answered.aiter_bytes():
+                size += len(piece)
+                if (took := asyncio.get_running_loop().time() - began) > 0.5:
+                    break
+        assert size < 10_000 + 50_000 * took + 70_000  # one read of the proxy more
 
 
 async def test_a_broken_stream_does_not_look_whole() -> None:
