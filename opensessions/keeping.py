@@ -6,7 +6,7 @@ from datetime import datetime
 
 from opensessions.archives import LISTING, Archived, Beginning, Source
 from opensessions.errors import Conflict
-from opensessions.models import Archive, Session
+from opensessions.models import Archive, Session, Version
 from opensessions.ports import BlobStore
 
 MANIFEST = "manifest"
@@ -82,19 +82,21 @@ class Keeper:
         """A version's diff, as it was kept; empty where nothing changed."""
         return (self._blobs.get(diff_place(session_id, version)) or b"").decode()
 
-    def beginning(self, session: Session) -> Beginning:
-        """What the next sandbox of a session begins with."""
+    def beginning(self, session: Session, back: Version | None = None) -> Beginning:
+        """What the next sandbox of a session begins with; `back` is the version to go back to then."""
         sources = [(archive, self.manifest(session.id, archive.id)) for archive in needed(session.archives)]
         if not sources:
             return Beginning()
         newest, manifest = sources[-1]
+        # A light one may have been packed while the next turn wrote already.
+        commit = newest.commit or (manifest.commit if newest.kind == "light" else None)
+        conversation = newest.claude_session_id or manifest.claude_session_id
+        if back is not None:
+            commit, conversation = back.commit, back.claude_session_id
         return Beginning(
             sources=[_source(archive, of) for archive, of in sources],
-            # A light one may have been packed while the next turn wrote already.
-            commit=newest.commit or (manifest.commit if newest.kind == "light" else None),
-            claude_session_id=None
-            if newest.fresh
-            else newest.claude_session_id or manifest.claude_session_id,
+            commit=commit,
+            claude_session_id=None if newest.fresh else conversation,
             servers=manifest.servers,
             fresh=newest.fresh,
         )

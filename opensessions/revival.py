@@ -61,7 +61,7 @@ def lost(session: Session, asks: Sequence[Ask], reason: str, now: datetime) -> D
 
 
 def _loss(session: Session, again: Ask | None, reason: str) -> SandboxLost:
-    version = max((archive.version for archive in session.archives[-1:]), default=0) or None
+    version = session.version if session.archives else None
     nothing = "as they were kept last" if session.archives else "empty, because no turn was over"
     back = f"as they were after version {version}" if version else nothing
     if again is None:
@@ -69,4 +69,4 @@ def _loss(session: Session, again: Ask | None, reason: str) -> SandboxLost:
     else:
         told = f"Its files are {back}; what the running turn had done is lost, and it begins anew."
     message_id = again.message_id if isinstance(again, Message) else None
-    return SandboxLost(message=f"{reason} {told}", version=version, message_id=message_id)
+    return SandboxLost(message=f"{reason} {told}", version=version or None, message_id=message_id)

@@ -30,7 +30,7 @@ from opensessions.events import (
 from opensessions.keeping import Keeper
 from opensessions.logbook import concerns
 from opensessions.metering import Metering
-from opensessions.models import Changes, Session, Status
+from opensessions.models import Changes, Session, Status, Version
 from opensessions.notices import AnyEvent
 from opensessions.pool import Spare
 from opensessions.ports import BlobStore, Later, SessionStore
@@ -237,10 +237,16 @@ class Testimony(Sleeping):
                 "start_command": config.start_command,
                 "preview_url": self._preview_url(session.sandbox_id, "{port}"),
                 "history": self._history(session, assign.message_id),
-                "beginning": self._keeper.beginning(session),
+                "beginning": self._keeper.beginning(session, self._gone_back_to(session)),
                 "workspace_bytes": session.limits.workspace_bytes,
             }
         )
+
+    def _gone_back_to(self, session: Session) -> Version | None:
+        """The version that a session has gone back to, as long as no archive is of it."""
+        if not session.archives or session.archives[-1].version == session.version:
+            return None
+        return self._store.version(session.id, session.version)
 
     def _history(self, session: Session, before: str | None) -> list[HistoryMessage]:
         history: list[HistoryMessage] = []

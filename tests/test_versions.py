@@ -160,6 +160,16 @@ def test_the_next_turn_goes_on_from_there_and_nothing_is_rewritten(here: World) 
     assert go_back(here, session, 3).version == 3
 
 
+def test_it_stays_there_when_its_sandbox_is_lost_before_that_is_kept(here: World) -> None:
+    session = go_back(here, three_turns(here), 1)
+    here.supervisor.sandbox_stopped(session.sandbox_id, session.launch, "It was killed.")
+    told = here.store.latest_events(session.id, 1)[0].payload
+    assert told["version"] == 1 and "as they were after version 1" in told["message"]
+    here.testimony.wanted(session.id)
+    begins = first_item(here, session).beginning
+    assert (begins.commit, begins.claude_session_id) == (commit(1), "c1")
+
+
 def test_a_message_behind_it_waits(here: World) -> None:
     session = three_turns(here)
     asked = here.service.restore("acme", session.id, 2).head.asked_seq

@@ -96,10 +96,12 @@ def _works(process: psutil.Process) -> bool:
     return False
 
 
-def newest(server: Server, session: dict[str, Any]) -> int:
-    """The number of the newest version."""
-    listed = server.http.get(f"/v1/sessions/{session['id']}/versions").json()["data"]
-    return max(int(each["number"]) for each in listed)
+def newest(server: Server, session: dict[str, Any], after: int = 0) -> int:
+    """The number of the newest version, at least `after`."""
+    path = f"/v1/sessions/{session['id']}/versions"
+    page = server.http.get(path, params={"after": str(after), "limit": "100"}).json()
+    found = max((int(each["number"]) for each in page["data"]), default=after)
+    return newest(server, session, found) if page["has_more"] else found
 
 
 def go(server: Server, session: dict[str, Any], point: str, victim: str, version: int) -> None:
