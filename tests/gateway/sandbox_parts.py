@@ -82,6 +82,7 @@ async def sandbox_side(
     transport: Callable[[httpx2.ASGITransport], httpx2.AsyncBaseTransport] = lambda real: real,
     heartbeat_seconds: float = 10.0,
     poll_seconds: float = 30.0,
+    spare_poll_seconds: float = 30.0,
     assignments: Assignments | None = None,
     blobs: BlobStore | None = None,
     **more: Any,
@@ -98,6 +99,7 @@ async def sandbox_side(
         door_key_of=lambda sandbox_id: f"key of {sandbox_id}",
         heartbeat_seconds=heartbeat_seconds,
         poll_seconds=poll_seconds,
+        spare_poll_seconds=spare_poll_seconds,
     )
     way = transport(httpx2.ASGITransport(app=callback.create_app(here.testimony)))
     async with httpx2.AsyncClient(transport=way, base_url="http://callback") as called:

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from pydantic import BaseModel
 
-from opensessions.events import EventBatch, InboxItem
+from opensessions.events import EventBatch, InboxItem, Prepare
 from tests.sandbox_task import model
 from tests.sandbox_task.fake_archives import FakeArchives
 
@@ -33,6 +33,7 @@ class FakeGateway:
         self.model_requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.model_status = 200
         self.items: list[InboxItem] = []
+        self.prepare: Prepare | None = None
         self.inbox_status = 200
         self.inbox_connections = 0
         self.cut_inbox = False
@@ -107,6 +108,9 @@ class FakeGateway:
             }
         )
         await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
+        if self.prepare is not None:
+            told = f"id: 0\ndata: {self.prepare.model_dump_json()}\n\n".encode()
+            await send({"type": "http.response.body", "body": told, "more_body": True})
         while True:
             for number in range(after + 1, len(self.items) + 1):
                 data = self.items[number - 1].model_dump_json()
