@@ -16,7 +16,7 @@ run: .venv/local .venv-sandbox/ready bubblewrap ## The whole system on this mach
 	@exec $(BIN)/python -m opensessions.local.server
 
 test: .venv/dev .venv-sandbox/ready .cache/webhooks/node_modules bubblewrap chromium ## All tests
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 4
 
 lint: .venv/dev ## Style and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo

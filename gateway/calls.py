@@ -25,7 +25,7 @@ BYTES_PER_TOKEN = 3
 """No token of a JSON text in ASCII is shorter, on the whole."""
 
 SETTLING_SECONDS = 2.0
-"""How long a session's next call waits for those before it to be settled, before it asks for leave."""
+"""How long the end of an answer, the session's next call and its events wait for calls to be settled."""
 IN_ORDER_SECONDS = 60.0
 """How long one that cannot be settled holds up those after it."""
 
@@ -46,6 +46,8 @@ class Bill:
     asked: str
     model: str = ""
     used: Used = NOTHING
+    leave: asyncio.Task[None] | None = None
+    settling: asyncio.Task[None] | None = None
 
 
 class Calls:
@@ -72,12 +74,25 @@ class Calls:
     async def metered(self, token: str, session_id: str, call: ModelCall) -> AsyncIterator[Bill]:
         """A place for one call; `token` is the sandbox's. Raises Refused when it may not be made."""
         bill = Bill(secrets.token_hex(16), session_id, call.model)
-        leave = self._start(self._reserve(token, bill, call))
+        bill.leave = self._start(self._reserve(token, bill, call))
         try:
-            await asyncio.shield(leave)
+            await asyncio.shield(bill.leave)
             yield bill
         finally:
-            self._last[session_id] = self._start(self._settle(bill, leave, self._last.get(session_id)))
+            self._close(bill)
+
+    async def settled(self, bill: Bill) -> None:
+        """What a call used is known for good: it is told, if that does not take long, before this returns. Of
+        a call that was only counted there is nothing to tell.
+        """
+        self._close(bill)
+        if bill.settling:
+            await asyncio.wait((bill.settling,), timeout=SETTLING_SECONDS)
+
+    async def all_settled(self, session_id: str) -> None:
+        """Returns once what a session's calls used is told, of those that are over; or after a while."""
+        if last := self._last.get(session_id):
+            await asyncio.wait((last,), timeout=SETTLING_SECONDS)
 
     async def aclose(self, within: float = 5) -> None:
         """Returns once all is told, or after so many seconds; what is untold then is never told."""
@@ -90,6 +105,11 @@ class Calls:
         if untold:
             log.error("what %s model calls used could not be told; they count as lost", len(untold))
 
+    def _close(self, bill: Bill) -> None:
+        if bill.leave and bill.settling is None:
+            settling = self._settle(bill, bill.leave, self._last.get(bill.session_id))
+            bill.settling = self._last[bill.session_id] = self._start(settling)
+
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -97,8 +117,7 @@ class Calls:
         return task
 
     async def _reserve(self, token: str, bill: Bill, call: ModelCall) -> None:
-        if last := self._last.get(bill.session_id):  # what the calls before did not use is free again
-            await asyncio.wait((last,), timeout=SETTLING_SECONDS)
+        await self.all_settled(bill.session_id)  # what the calls before did not use is free again
         body: dict[str, Any] = {
             "id": bill.id,
             "model": call.model,

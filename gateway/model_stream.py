@@ -31,7 +31,8 @@ class AnswerReader:
 
     `wants_text` is asked once a chunk, so listening may begin in the middle of an answer; `on_text` then
     gets each piece of text in order. `usage` and `model` are what the answer has said so far; None until it
-    says something. Nothing here raises for what a server sends.
+    says something. It is `whole` once it has said all that was used. Nothing here raises for what a server
+    sends.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class AnswerReader:
         self._on_text = on_text
         self._rest = bytearray()
         self._overlong = False
-        self._whole = False
+        self.whole = False
         self._begun = self._hidden = False
         self._seen = 0
 
@@ -55,7 +56,7 @@ class AnswerReader:
         """
         if self.usage is None:
             return UNKNOWN
-        if self._whole:
+        if self.whole:
             return Used(self.usage)
         if self._hidden or not self._begun:
             return UNKNOWN
@@ -81,7 +82,7 @@ class AnswerReader:
         """The answer is whole: a body that was not streamed is read now."""
         if not self._streamed and not self._overlong:
             self._took_in(_object(bytes(self._rest)))
-            self._whole = True
+            self.whole = True
 
     def _keep(self, part: bytes) -> None:
         bound = LONGEST_LINE if self._streamed else 10 * LONGEST_LINE
@@ -107,7 +108,7 @@ class AnswerReader:
         else:
             self._took_in(event)
             stopped = isinstance(delta, dict) and bool(delta.get("stop_reason"))
-            self._whole = self._whole or (stopped and isinstance(event.get("usage"), dict))
+            self.whole = self.whole or (stopped and isinstance(event.get("usage"), dict))
 
     def _block(self, block: Any) -> None:
         self._begun = True

@@ -168,10 +168,11 @@ class Session(Model):
     found no capacity. `due_at` is when the sweep looks at the session next; None when
     nothing is left to watch. `hooks` are the account's webhooks at its creation, and its own.
 
-    `archives` are those to come back from, oldest first; up to `stored_at` their bytes were metered. `version` is the version that the workspace is at,
-    or was before the running turn, `versions` how many there are. `losses` counts the sandboxes that were
-    lost since a turn was last over. `hibernating` is the inbox item that told the sandbox to make ready for
-    sleep, as long as that holds. `revocations` counts how often all of its tokens were revoked.
+    `archives` are those to come back from, oldest first; up to `stored_at` their bytes were metered.
+    `version` is the version that the workspace is at, or was before the running turn, `versions` how many
+    there are. `losses` counts the sandboxes that were lost since a turn was last over. `hibernating` is the
+    inbox item that told the sandbox to make ready for sleep, as long as that holds. `revocations` counts how
+    often all of its tokens were revoked.
 
     `asked` counts the messages that were taken, `turns` the turns that are over; `answered` maps the newest
     messages that were answered to the numbers of their turns. `told` maps what watchers were told of a bound

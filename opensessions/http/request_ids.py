@@ -10,7 +10,8 @@ from opensessions import logbook
 
 class RequestIds:
     """ASGI middleware: puts `request_id` into the request's state and `X-Request-Id` on the answer, with the
-    headers that every answer of an API should have. What is logged meanwhile is about the session in the path.
+    headers that every answer of an API should have. What is logged meanwhile is about the session in the
+    path.
     """
 
     def __init__(self, app: ASGIApp) -> None:
