@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from gateway import waiting
 from gateway.dataplane.heads import Request
+from gateway.dataplane.pace import Pace
 from gateway.dataplane.proxy import Proxy
 from gateway.dataplane.replies import Reason, Reply, refusal
 from gateway.dataplane.routes import Refused, Route, Used
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _NOT_YET = {Reason.NOTHING_LISTENS, Reason.UNREACHABLE, Reason.NOT_THIS_SANDBOX}
 
+
+BYTES_PER_SECOND = 20_000_000
+"""What all apps of one sandbox may answer, all visitors together."""
 
 Label = tuple[str, int]
 """A sandbox's id, and one of its ports."""
@@ -87,6 +91,7 @@ class Previews:
         self._preview_url, self._narrate = preview_url, narrate
         self._uses, self._wakes, self._private = uses, wakes, private
         self._routes: dict[str, dict[int, Route]] = {}
+        self._paces: dict[str, Pace] = {}
         self._shown: dict[str, _Shown] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
@@ -179,7 +184,8 @@ class Previews:
             refused = self._refusal_of(session.sandbox_id, port)
             used, private = self._use_of(session.id), session.preview == "private"
             guard = self._private.gate(session, port) if private else None
-            routes[port] = Route(Names(origin, port), connect, refused, used=used, guard=guard)
+            pace = self._paces.setdefault(session.sandbox_id, Pace(BYTES_PER_SECOND))
+            routes[port] = Route(Names(origin, port), connect, refused, used=used, guard=guard, pace=pace)
         return routes[port]
 
     def _use_of(self, session_id: str) -> Used:
@@ -229,6 +235,7 @@ class Previews:
 
     def _cut(self, session_id: str) -> None:
         if shown := self._shown.pop(session_id, None):
+            self._paces.pop(shown.sandbox_id, None)
             for route in self._routes.pop(shown.sandbox_id, {}).values():
                 route.close()
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.dataplane.heads import Request
+from gateway.dataplane.pace import Pace
 from gateway.dataplane.replies import Reason, Reply, refusal
 from gateway.dataplane.rules import Names
 from gateway.dataplane.upstream import Upstream
@@ -76,6 +77,7 @@ class Route:
         "guard",
         "limit",
         "names",
+        "pace",
         "refused",
         "used",
         "waiting",
@@ -89,12 +91,14 @@ class Route:
         limit: int = CONNECTION_LIMIT,
         used: Used = _untold,
         guard: Guard | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.names = names
         self.refused = refused
         self.used = used
         self.guard = guard
         self.limit = limit
+        self.pace = pace
         self.closed = False
         self.busy: set[Upstream] = set()
         self.waiting: set[Client] = set()

@@ -1,5 +1,6 @@
 """The side that faces an app: reads its answers and passes them to the visitor whose turn it is."""
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.chunks import BadChunk, ChunkReader, frame
@@ -69,7 +70,14 @@ class Upstream(Side):
         """Whether the app has not begun its answer."""
         return self._mode == _HEAD
 
+    def may_read(self) -> bool:
+        pace = self.route.pace
+        return super().may_read() and (pace is None or not pace.late(asyncio.get_running_loop().time()))
+
     def data_received(self, data: bytes) -> None:
+        if self.route.pace is not None:
+            self.route.pace.spend(len(data), asyncio.get_running_loop().time())
+            self._keep_pace()
         client, mode = self.client, self._mode
         if client is None:
             self.leave()  # An app that speaks unasked would answer the next visitor's request.
@@ -81,6 +89,17 @@ class Upstream(Side):
             self._read_body(client, b"", data)
         if self._mode != _IDLE:
             self.acknowledge()  # There is more to come.
+
+    def _keep_pace(self) -> None:
+        """Read on as soon as the pace allows, which others may have used up by then."""
+        loop, pace = asyncio.get_running_loop(), self.route.pace
+        if pace is None or not self.open:
+            return
+        if late := pace.late(loop.time()):
+            self.hold()
+            loop.call_later(late, self._keep_pace)
+        else:
+            self.release()
 
     def _read_heads(self, client: "Client", data: bytes) -> None:
         request = client.request
