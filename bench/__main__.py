@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from bench import (
     archives,
     event_latency,
+    floods,
     functions,
     memory,
     pieces,
@@ -42,6 +43,7 @@ PARTS = {
     "posts": posts.measure,
     "turns": turns.measure,
     "events": event_latency.measure,
+    "floods": floods.measure,
     "memory": memory.measure,
     "functions": functions.measure,
     "archives": archives.measure,
