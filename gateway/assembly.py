@@ -108,9 +108,9 @@ class Gateway:
             private=Private(manners.master, behind.callback),
         )
         listeners = ModelListeners(wants_deltas=self.hub.wants_deltas, on_delta=self.hub.delta)
-        calls = Calls(behind.callback)
+        self._calls = Calls(behind.callback)
         self.model = ModelProxy(
-            self._authorize, manners.upstream, calls, manners.models, listeners, own_key=manners.own_key
+            self._authorize, manners.upstream, self._calls, manners.models, listeners, own_key=manners.own_key
         )
         self.archived_files = ArchivedFiles(behind.blobs)
         self.sandbox_app = self._sandbox_side()
@@ -151,7 +151,9 @@ class Gateway:
             door_key_of=self._door_key,
             poll_seconds=self._manners.inbox_poll_seconds,
         )
-        relay = Relay(behind.assignments.speaker, behind.callback, self._stored)
+        relay = Relay(
+            behind.assignments.speaker, behind.callback, self._stored, settled=self._calls.all_settled
+        )
         archives = Archives(behind.assignments.identify, behind.blobs, behind.callback, self._stored)
         of_peers = [self.peers.route()] if self.peers else []
         more = (*archives.routes(), *of_peers)

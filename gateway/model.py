@@ -224,8 +224,10 @@ class ModelProxy:
             async for chunk in response.aiter_bytes():
                 reader.feed(chunk)
                 await self._paces.take(session, len(chunk))
+                await self._settled(bill, reader)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             reader.end()
+            await self._settled(bill, reader)
         except httpx2.HTTPError as error:
             # Without the last message the server cuts the connection: this must not look like a whole answer.
             log.warning("model server %s broke off: %s", self._upstream.url, type(error).__name__)
@@ -233,6 +235,12 @@ class ModelProxy:
         finally:
             bill.model, bill.used = reader.model or "", reader.used
         await send({"type": "http.response.body", "body": b""})
+
+    async def _settled(self, bill: Bill, reader: AnswerReader) -> None:
+        """Whoever has the end of an answer finds it counted: a turn that is over with it tells its cost."""
+        if reader.whole and bill.settling is None:
+            bill.model, bill.used = reader.model or "", reader.used
+            await self._metered.settled(bill)
 
 
 def model_token(headers: Headers) -> str | None:

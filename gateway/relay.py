@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio.to_thread
@@ -34,6 +34,9 @@ Identify = Callable[[str, str], Session | None]
 Speaker = Callable[[str], Session | Spare | None]
 """`speaker(token)`: the same, or the spare whose worker holds the token. Blocks."""
 
+Settled = Callable[[str], Awaitable[None]]
+"""Returns once what a session's model calls used is counted, of those that are over, or after a while."""
+
 
 class Stored(Ack):
     """The callback's answer to a batch that is stored for good."""
@@ -50,12 +53,16 @@ class Known:
     until: float
 
 
+async def nothing_to_settle(session_id: str) -> None: ...
+
+
 class Relay:
     """Hands posts on, unread, and tells `wake` the session once they are stored.
 
     The sandbox gets the callback's verdict, or 503 with `Retry-After` when there was none: then it sends the
     same again, which is harmless. Over its `rates` it gets 429. `callback` has a base URL; a token is looked
-    up again after `trust_seconds`.
+    up again after `trust_seconds`. Before a post is handed on, `settled` is awaited for its session: what it
+    tells the end of has been counted then.
     """
 
     def __init__(
@@ -64,12 +71,13 @@ class Relay:
         callback: httpx2.AsyncClient,
         wake: Callable[[str], None],
         *,
+        settled: Settled = nothing_to_settle,
         rates: Rates | None = None,
         trust_seconds: float = 10.0,
         body_seconds: float = 10.0,
     ) -> None:
         self._body_seconds = body_seconds
-        self._speaker, self._wake = speaker, wake
+        self._speaker, self._wake, self._settled = speaker, wake, settled
         later = "events cannot be stored at the moment, send them again"
         self._verdicts = Verdicts(callback, CALLBACK_SECONDS, later)
         self._rates, self._trust_seconds = rates or Rates(), trust_seconds
@@ -80,7 +88,8 @@ class Relay:
 
     async def post(self, request: Request) -> Response:
         token = bearer(request.headers) or ""
-        sender = await self._sender(token)
+        known = await self._sighted(token)
+        sender = known.sender
         with sender.post():
             size = _declared(request)
             sender.volume.take(size)  # before it is read
@@ -88,16 +97,17 @@ class Relay:
                 body = await self._body(request)
                 sender.volume.take(len(body) - size)
                 size = len(body)
+                await self._settled(known.session_id)
                 return await self._ask(token, body)
             except HTTPException:
                 sender.volume.give_back(size)
                 raise
 
-    async def _sender(self, token: str) -> Sender:
+    async def _sighted(self, token: str) -> Known:
         known = self._known.get(token)
         if known is not None and time.monotonic() < known.until:
             concerns(known.session_id)
-            return known.sender
+            return known
         speaker = await anyio.to_thread.run_sync(self._speaker, token)
         if speaker is None:
             self._known.pop(token, None)
@@ -106,8 +116,8 @@ class Relay:
         self._forget(now - FORGET_SECONDS)
         session_id = speaker.id if isinstance(speaker, Session) else ""
         known = self._known.setdefault(token, Known(Sender(self._rates), session_id, now))
-        known.until = now + self._trust_seconds
-        return known.sender
+        known.session_id, known.until = session_id, now + self._trust_seconds
+        return known
 
     def _forget(self, before: float) -> None:
         """Drop those who have been silent for so long that nothing counts against them."""

@@ -16,8 +16,8 @@ Settled = tuple[str, str, dict[str, Any] | None]
 @dataclass
 class Book:
     """`budget` in tokens, over all sessions. While `away` it does not answer; while `open` is not set,
-    nobody's leave is decided. What a call of the model `poison` used, it cannot take. `settled` are session,
-    model and usage of each settlement, in order.
+    nobody's leave is decided, and while `heard` is not, no settlement heard. What a call of the model `poison`
+    used, it cannot take. `settled` are session, model and usage of each settlement, in order.
     """
 
     budget: int | None = None
@@ -25,6 +25,7 @@ class Book:
     status: int | None = None
     poison: str | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     aside: dict[str, int] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class Book:
 
     def __post_init__(self) -> None:
         self.open.set()
+        self.heard.set()
 
     def client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer), base_url="http://callback")
@@ -53,6 +55,7 @@ class Book:
             await self.open.wait()
             self.tokens.append(request.headers["authorization"].removeprefix("Bearer "))
             return self._reserve(body)
+        await self.heard.wait()
         self._settle(path.removeprefix(f"{PATH}/").removesuffix("/settlement"), body)
         return httpx2.Response(204)
 

@@ -195,7 +195,10 @@ async def test_hanging_up_before_there_is_leave_gives_it_back() -> None:
         assert place.stub.requests == [] and not place.book.aside
 
 
-async def test_settlements_are_told_again_until_they_are_heard_in_their_order() -> None:
+async def test_settlements_are_told_again_until_they_are_heard_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway.calls, "SETTLING_SECONDS", 0.02)
     gate = Gate()
     async with model_place(gate.answer) as place:
         calls = [asyncio.ensure_future(place.ask()) for _ in range(3)]
@@ -220,6 +223,33 @@ async def test_the_next_call_asks_for_leave_when_those_before_it_are_settled() -
                 bill.model = str(number)
         await calls.aclose()
         assert [model for _, model, _ in book.settled] == ["0", "1", "2", "3", "4"] and not calls._last
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_whoever_has_the_end_of_an_answer_finds_it_counted(streamed: bool) -> None:
+    whole = {"model": "m", "usage": {"input_tokens": 1, "output_tokens": 2}}
+    pieces = streaming(frames(start(), *text("hello")), frames(*end()))
+    async with model_place(pieces if streamed else fixed(whole)) as place:
+        place.book.heard.clear()
+        asking = asyncio.ensure_future(place.ask())
+        await until(lambda: place.book.attempts == 2)
+        assert not streamed or place.deltas == [("session_a", "hello")]
+        over = asyncio.ensure_future(place.proxy._metered.all_settled("session_a"))
+        await asyncio.sleep(0.05)
+        assert not asking.done() and not over.done()
+        place.book.heard.set()
+        assert (await asking).status_code == 200 and len(place.book.settled) == 1
+        await over
+
+
+async def test_the_end_of_an_answer_is_not_held_back_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway.calls, "SETTLING_SECONDS", 0.02)
+    async with model_place() as place:
+        place.book.heard.clear()
+        assert b"message_stop" in (await place.ask()).content
+        assert place.book.settled == []
+        place.book.heard.set()
+        await place.settled(1)
 
 
 async def test_one_that_cannot_be_settled_does_not_hold_up_the_others_for_ever(

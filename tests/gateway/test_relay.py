@@ -51,6 +51,23 @@ async def test_a_batch_is_stored_acknowledged_and_seen_by_watchers_at_once(here:
             assert [item.type for item in items if isinstance(item, Event)] == ["sandbox_ready", "configured"]
 
 
+async def test_what_tells_the_end_of_a_turn_waits_until_its_calls_are_counted(here: World) -> None:
+    session, asked, counted = here.create(), list[str](), asyncio.Event()
+
+    async def settled(session_id: str) -> None:
+        asked.append(session_id)
+        await counted.wait()
+
+    async with sandbox_side(here, settled=settled) as side:
+        posting = asyncio.ensure_future(side.post(session, 1, "sandbox_ready"))
+        async with asyncio.timeout(10):
+            while not asked:
+                await asyncio.sleep(0.005)
+        assert asked == [session.id] and here.now(session).head.agent_seq == 0
+        counted.set()
+        assert (await posting).json() == {"acked": 1, "expected": 2}
+
+
 async def test_a_batch_that_comes_again_changes_nothing_and_a_gap_is_named(here: World) -> None:
     session = here.create()
     async with sandbox_side(here) as side:
