@@ -202,7 +202,6 @@ def _furnish(account: Account) -> None:
         "PREVIEW_URL": "https://{sandbox}-p{port}.preview.test",
         "TASKS_QUEUE_URL": account.client("sqs").create_queue(QueueName=name)["QueueUrl"],
         "DELIVERIES_QUEUE_URL": account.client("sqs").create_queue(QueueName=f"{name}-d")["QueueUrl"],
-        "DELIVERIES_QUEUE_URL": account.client("sqs").create_queue(QueueName=f"{name}-d")["QueueUrl"],
         "QUOTA_LIVE": "50",
         **placing(account.client, name),
     }
