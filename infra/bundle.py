@@ -17,7 +17,7 @@ PYTHON = "3.13"
 _PACKAGES = ("functions", "opensessions")
 _UNUSED = ("local",)
 _DEAD_WEIGHT = ("botocore/data/*/*/examples-1.json.gz", "**/*.pyi", "**/py.typed", "bin", "pydantic/v1")
-_SERVICES = ("dynamodb", "ecs", "s3", "sqs", "sts")
+_SERVICES = ("dynamodb", "ecs", "s3", "secretsmanager", "sqs", "sts")
 """Of the hundreds of services that botocore describes, those that functions call."""
 
 

@@ -54,8 +54,18 @@ class Server(Target):
         self.http = httpx2.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=30)
         return self
 
-    def keys(self, *words: str) -> str:
-        """What the operator's command for keys prints."""
+    def new_key(self, name: str, scopes: str = "admin", account: str | None = None) -> str:
+        of = ("--account", account) if account else ()
+        return self._keys("create", "--name", name, "--scopes", scopes, *of).strip()
+
+    def good_keys(self, name: str) -> list[str]:
+        lines = [line.split() for line in self._keys("list").splitlines()]
+        return [line[0] for line in lines if line[1] == name]
+
+    def revoke_key(self, key_id: str) -> None:
+        self._keys("revoke", key_id)
+
+    def _keys(self, *words: str) -> str:
         environment = {"PATH": os.environ["PATH"], "OPENSESSIONS_DATA_DIR": str(self.data / "data")}
         command = [sys.executable, "-m", "opensessions.local.keys", *words]
         return subprocess.run(

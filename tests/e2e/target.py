@@ -62,6 +62,17 @@ class Target(ABC):
         found = leaked(self.log().replace(json.dumps(EXAMPLE), ""), self.told)
         assert not found, f"It was logged: {found[:5]}"
 
+    def new_key(self, name: str, scopes: str = "admin", account: str | None = None) -> str:
+        """What the operator's command for a new key prints; `account` None is that of `key`."""
+        raise NotImplementedError
+
+    def good_keys(self, name: str) -> list[str]:
+        """Ids of the good keys of this name, of the account of `key`, oldest first."""
+        raise NotImplementedError
+
+    def revoke_key(self, key_id: str) -> None:
+        raise NotImplementedError
+
     def create(self, prompt: str = "", **more: Any) -> dict[str, Any]:
         body = {**DOCUMENTED, **({"prompt": prompt, "agent_config": {}} if prompt else {}), **more}
         self.told |= {body["prompt"], body["agent_config"].get("system_prompt") or ""}

@@ -12,6 +12,9 @@ from tests.rehearsal.emulator_process import Emulator
 from tests.rehearsal.quick import QuickSystem
 from tests.rehearsal.served import Served
 
+ACCOUNT = "rehearsal"
+"""Whose the key is that a new operator makes."""
+
 
 class Rehearsal(QuickSystem):
     """`context` comes on top of the usual one. `deployment.times` are the seconds of each step."""
@@ -29,6 +32,17 @@ class Rehearsal(QuickSystem):
             self.model.close()
             raise
         self.deployment.times["all"] = round(time.monotonic() - began, 1)
+
+    def new_key(self, name: str, scopes: str = "admin", account: str | None = None) -> str:
+        whose = ("--account", account or ACCOUNT)
+        return self.deployment.operate("key", *whose, "--name", name, "--scopes", scopes).strip()
+
+    def good_keys(self, name: str) -> list[str]:
+        listed = self.deployment.operate("key", "--account", ACCOUNT, "--list").splitlines()
+        return [line.split()[0] for line in listed if line.split()[1] == name]
+
+    def revoke_key(self, key_id: str) -> None:
+        self.deployment.operate("key", "--revoke", key_id)
 
     def stop(self) -> None:
         """End it, and fail if anything goes on by itself."""

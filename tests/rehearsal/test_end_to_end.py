@@ -3,7 +3,9 @@
 import pytest
 
 from tests.e2e import test_main_job
+from tests.e2e.test_budgets import *  # noqa: F403
 from tests.e2e.test_files import *  # noqa: F403
+from tests.e2e.test_keys import *  # noqa: F403
 from tests.e2e.test_main_job import *  # noqa: F403
 from tests.e2e.test_sleeping import *  # noqa: F403
 from tests.e2e.test_tokens import *  # noqa: F403

@@ -139,7 +139,7 @@ def test_o18_m3_no_upgrade_but_websockets(inside: Inside) -> None:
 
 def other_account(server: Server) -> str:
     """The key of a second account."""
-    return server.keys("create", "--account", "other").strip()
+    return server.new_key("probe", account="other")
 
 
 ROUTES = [
