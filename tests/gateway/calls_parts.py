@@ -16,8 +16,8 @@ Settled = tuple[str, str, dict[str, Any] | None]
 @dataclass
 class Book:
     """`budget` in tokens, over all sessions. While `away` it does not answer; while `open` is not set,
-    nobody's leave is decided, and while `heard` is not, no settlement heard. What a call of the model `poison`
-    used, it cannot take. `settled` are session, model and usage of each settlement, in order.
+    nobody's leave is decided, and while `heard` is not, no settlement heard. What a call of the model
+    `poison` used, it cannot take. `settled` are session, model and usage of each settlement, in order.
     """
 
     budget: int | None = None
