@@ -73,7 +73,8 @@ def test_every_function_can_be_imported_from_a_bundle_alone(tmp_path: Path) -> N
         "SANDBOX_PUBLIC_IP": "DISABLED", "TASKS_QUEUE_URL": "q", "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
     names = ", ".join(f"functions.{file.stem}" for file in (ROOT / "functions").glob("[a-z]*.py"))
-    clients = "import boto3\nfor name in ('dynamodb', 'ecs', 's3', 'secretsmanager', 'sqs'): boto3.client(name)"
+    services = ("dynamodb", "ecs", "s3", "secretsmanager", "sqs")
+    clients = f"import boto3\nfor name in {services}: boto3.client(name)"
     code = f"import sys; sys.path.insert(0, {str(made)!r})\nimport {names}\n{clients}"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code],
