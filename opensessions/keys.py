@@ -10,9 +10,6 @@ from opensessions.errors import Conflict, NotFound
 from opensessions.keyring import Key, Keyring, Scope, checked_account, checked_name, key_id
 from opensessions.models import timestamp
 
-OWN = "server"
-"""The name of the key that a server on one machine has by itself."""
-
 
 def line(key: Key) -> str:
     """A key in a line for a person."""
@@ -36,18 +33,13 @@ class Keys:
         key = self._put(secret, checked_account(account), checked_name(name), scope)
         return secret, key
 
-    def own(self, secret: str, account: str) -> None:
-        """See that this key opens the account, and no other one that a server had before. Raises Conflict
-        when it was revoked.
-        """
+    def adopt(self, secret: str, account: str, name: str) -> None:
+        """See that a key which was made elsewhere opens the account. Raises Conflict when it was revoked."""
         found = self._keyring.find(tokens.sha256(secret))
         if found and found.revoked_at:
             raise Conflict("This key was revoked.")
-        for key in self._keyring.of_account(account):
-            if key.name == OWN and (found is None or key.id != found.id):
-                self._revoke(key)
         if found is None:
-            self._put(secret, account, OWN, "admin")
+            self._put(secret, account, name, "admin")
 
     def list(self, account: str) -> Sequence[Key]:
         """The keys of an account that are good, oldest first. Raises InvalidRequest."""

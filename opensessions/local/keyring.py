@@ -52,6 +52,11 @@ class SqliteKeyring:
         with self._database.writing() as db:
             db.execute(sql, (timestamp(at), key.id))
 
+    def drop(self, key: Key) -> None:
+        """Forget a key, which can be put again then."""
+        with self._database.writing() as db:
+            db.execute("DELETE FROM api_key WHERE id = ?", (key.id,))
+
     def _one(self, column: str, value: str) -> Key | None:
         with self._database.reading() as db:
             row = db.execute(f"{_SELECT} WHERE {column} = ?", (value,)).fetchone()

@@ -18,20 +18,29 @@ ACCOUNT = "local"
 """Whose sessions the server's own key opens."""
 
 
-def own_key(settings: Settings, keys: Keys) -> str:
+OWN = "server"
+"""The name of that key."""
+
+
+def own_key(settings: Settings, keyring: SqliteKeyring, keys: Keys) -> str:
     """The key that opens `ACCOUNT`: the one in the settings, or else the one of this data directory; a new
-    one if that was revoked. Raises SettingsError.
+    one if that was revoked. One that was it before is good no more, until it is it again. Raises
+    SettingsError.
     """
     file = settings.data_dir / "api.key"
     secret = settings.api_key or kept_secret(file, tokens.api_key)
+    for key in keyring.of_account(ACCOUNT):
+        if key.name == OWN and key.hash != tokens.sha256(secret):
+            keys.revoke(key.id)
+            keyring.drop(key)
     try:
-        keys.own(secret, ACCOUNT)
+        keys.adopt(secret, ACCOUNT, OWN)
     except Conflict:
         if settings.api_key:
             raise SettingsError("OPENSESSIONS_API_KEY was revoked; choose another key.") from None
         file.unlink()
         secret = kept_secret(file, tokens.api_key)
-        keys.own(secret, ACCOUNT)
+        keys.adopt(secret, ACCOUNT, OWN)
     return secret
 
 

@@ -118,7 +118,7 @@ class System:
         self.metrics = Metrics(database, self._streams)
         self._wire_hooks(settings, database, clock)
         keyring, audit = SqliteKeyring(database), SqliteAudit(database)
-        self.api_key = own_key(settings, Keys(keyring, audit, clock))
+        self.api_key = own_key(settings, keyring, Keys(keyring, audit, clock))
         passes = SqlitePasses(database)
         self.admission = Admission(self.store, passes, keyring, audit, clock=clock, wake=self.wake)
         self.ledger = SqliteLedger(database, clock)
