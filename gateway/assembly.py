@@ -37,6 +37,7 @@ from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
 from gateway.uses import Uses
 from gateway.wakes import Wakes
+from opensessions import traces
 from opensessions.handshake import door_key
 from opensessions.http.event_lines import line
 from opensessions.models import Event, Session
@@ -203,4 +204,5 @@ class Gateway:
         if session is None:
             return None
         hosts = session.allowed_hosts
-        return SandboxGrant(session.id, session.sandbox_id, session.model, hosts, session.account)
+        trace = traces.trace_of(session)
+        return SandboxGrant(session.id, session.sandbox_id, session.model, hosts, session.account, trace)

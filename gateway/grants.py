@@ -13,7 +13,8 @@ class SandboxGrant:
     """A live sandbox that has proved itself by a token.
 
     `model` is the model that its session asked for (None: the default). `allowed_hosts` is the session's
-    own egress list: None narrows nothing, an empty tuple allows nothing. `account` is whose session it is.
+    own egress list: None narrows nothing, an empty tuple allows nothing. `account` is whose session it is,
+    `trace` the trace of its running turn, if anybody wants traces.
     """
 
     session_id: str
@@ -21,6 +22,7 @@ class SandboxGrant:
     model: str | None
     allowed_hosts: tuple[str, ...] | None
     account: str = ""
+    trace: str | None = None
 
 
 class Authorize(Protocol):

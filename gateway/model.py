@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 from starlette.datastructures import Headers
@@ -30,6 +31,7 @@ from gateway.model_stream import NOTHING, UNKNOWN, AnswerReader
 from gateway.model_upstream import KeyAway, OwnKey, Upstream, no_own_key
 from gateway.paces import Paces
 from gateway.rates import Buckets
+from opensessions import traces
 from opensessions.errors import RateLimited
 
 log = logging.getLogger(__name__)
@@ -175,8 +177,12 @@ class ModelProxy:
         if not call.max_tokens:  # only counted: nothing is billed
             await self._forward(Bill("", session, call.model), call, own, scope, send)
             return
-        async with self._metered.metered(token, session, call) as bill:
-            await self._forward(bill, call, own, scope, send)
+        with traced(grant, call) as known:
+            async with self._metered.metered(token, session, call) as bill:
+                try:
+                    await self._forward(bill, call, own, scope, send)
+                finally:
+                    known |= said_of(bill)
 
     async def _own(self, grant: SandboxGrant) -> str | None:
         try:
@@ -249,6 +255,22 @@ def model_token(headers: Headers) -> str | None:
     bearers = [v[7:].strip() for v in headers.getlist("authorization") if v[:7].lower() == "bearer "]
     found = set(keys or bearers)
     return found.pop() if len(found) == 1 else None
+
+
+def traced(grant: SandboxGrant, call: ModelCall) -> AbstractContextManager[dict[str, Any]]:
+    """A span by OpenTelemetry's conventions for generative AI, where anybody wants it."""
+    asked = {"gen_ai.request.model": call.model, "gen_ai.request.max_tokens": call.max_tokens}
+    told = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", **asked}
+    return traces.span(f"chat {call.model}", grant.session_id, grant.trace, told)
+
+
+def said_of(bill: Bill) -> dict[str, Any]:
+    """What its span tells of a call that is over."""
+    told: dict[str, Any] = {"gen_ai.response.model": bill.model} if bill.model else {}
+    for name in ("input_tokens", "output_tokens"):
+        if isinstance(count := (bill.used.usage or {}).get(name), int):
+            told[f"gen_ai.usage.{name}"] = count
+    return told
 
 
 def judged(raw: bytes, rules: ModelRules, grant: SandboxGrant, scope: Scope) -> ModelCall:

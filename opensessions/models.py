@@ -179,7 +179,8 @@ class Session(Model):
     to the bound as it was then. `halting_at` is when the session was told to stop
     because a budget is used up. `ran_until` is when the sandbox of the present launch ended; None while it
     runs, and for a launch that never began. `pooled`: the present launch was the pool's, and ran before the
-    session was.
+    session was. `traces` maps messages that are not answered yet to the `traceparent` of their requests, if
+    anybody wants traces.
     """
 
     id: str
@@ -216,6 +217,7 @@ class Session(Model):
     ran_until: Timestamp | None = None
     stored_at: Timestamp | None = None
     pooled: bool = False
+    traces: dict[str, str] = {}
     preview: Preview = "public"
     revocations: int = 0
     created_at: Timestamp

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from opensessions import budgets, idempotency, lifecycle, revival, titles, tokens
+from opensessions import budgets, idempotency, lifecycle, revival, titles, tokens, traces
 from opensessions.admission import Admission
 from opensessions.draft import Draft, decided
 from opensessions.errors import AlreadyClaimed, Conflict, InvalidRequest, RateLimited, SpareGone
@@ -324,7 +324,8 @@ class Service(Reading):
 
     def _ask(self, draft: Draft, text: str, *, queued: bool, launching: bool) -> None:
         message_id = f"msg_{self._new_id()}"
-        draft.session = draft.session.model_copy(update={"asked": draft.session.asked + 1})
+        session = traces.asked(draft.session, message_id)
+        draft.session = session.model_copy(update={"asked": session.asked + 1})
         draft.message(message_id, "user", text)
         draft.say(UserMessage(message_id=message_id, text=text, queued=queued))
         if not launching:

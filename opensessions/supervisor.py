@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from opensessions import halting, lifecycle, revival, tokens
+from opensessions import halting, lifecycle, revival, tokens, traces
 from opensessions.dispatch import Dispatch
 from opensessions.draft import Draft, decided
 from opensessions.errors import LaunchFailed, NoCapacity
@@ -71,7 +71,8 @@ class Supervisor:
         try:
             if session.launch > 1:
                 self._runtime.stop(session.sandbox_id)  # what may be left of an earlier one
-            self._runtime.launch(Launch(session.sandbox_id, session.launch, token))
+            with traces.span("launch", session.id, traces.trace_of(session)):
+                self._runtime.launch(Launch(session.sandbox_id, session.launch, token))
         except NoCapacity as lack:
             return self._lacking(session, str(lack))
         except LaunchFailed as failure:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from opensessions import halting, lifecycle, tickets, tokens
+from opensessions import halting, lifecycle, tickets, tokens, traces
 from opensessions.admission import Admission
 from opensessions.draft import Draft, decided
 from opensessions.errors import EventGap, Unauthorized
@@ -191,7 +191,9 @@ class Testimony(Sleeping):
             self._say(draft, event)
         halting.go_on(draft, part)
         draft.advance(agent_seq=known + len(part))
-        return self._store.commit(session, draft.session, draft.changes())
+        stored = self._store.commit(session, draft.session, draft.changes())
+        traces.heard(session, stored, part, now, self._clock())
+        return stored
 
     def _say(self, draft: Draft, event: AnyEvent) -> None:
         if isinstance(event, PreviewReady):

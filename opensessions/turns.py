@@ -34,7 +34,8 @@ def accounted(
             event = event.model_copy(update={"usage": usage})
         events.append(event)
     newest = dict(list(answered.items())[-REMEMBERED:])
-    return session.model_copy(update={"answered": newest}), events
+    waiting = {asked: trace for asked, trace in session.traces.items() if asked not in newest}
+    return session.model_copy(update={"answered": newest, "traces": waiting}), events
 
 
 def turn_of(session: Session, message_id: str | None) -> int | None:

@@ -45,6 +45,7 @@ from opensessions.http.request_ids import RequestIds
 from opensessions.http.requests import Interruption, NewMessage, NewSession
 from opensessions.http.session_tokens import WithToken, issued
 from opensessions.http.strict_json import parse
+from opensessions.http.traced import Traced
 from opensessions.http.webhook_shapes import created
 from opensessions.http.whole import whole
 from opensessions.models import Event, Status
@@ -74,7 +75,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(router)
     errors.install(app)
     app.add_middleware(Audited, saw=in_threads(service.admission.recording.saw), named=operation)
-    for middleware in (Faults, Cors, RequestIds):  # the last one is the outermost
+    for middleware in (Faults, Cors, Traced, RequestIds):  # the last one is the outermost
         app.add_middleware(middleware)
     return app
 

@@ -21,6 +21,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 _DAYS = "SELECT used FROM meter WHERE session_id IS NULL AND user_id IS NULL AND length(period) = 10"
 _SESSIONS = "SELECT json_extract(body, '$.status'), count(*) FROM head GROUP BY 1"
 _SANDBOXES = "SELECT json_extract(body, '$.sandbox_status') AS state, count(*) FROM head GROUP BY 1"
+_SPARES = "SELECT json_extract(body, '$.state'), count(*) FROM spare GROUP BY 1"
 _LETTERS = "SELECT count(*) FROM letter"
 
 Numbers = Mapping[str, float]
@@ -82,6 +83,7 @@ class Metrics:
         yield from _family(
             "sandboxes", "gauge", {state: live[state] for state in ("starting", "running")}, "state"
         )
+        yield from _family("warm_sandboxes", "gauge", {"ready": 0} | self._counts(_SPARES), "state")
         yield from _family("model_calls_total", "counter", {"": used.calls})
         yield from _family("model_tokens_total", "counter", tokens, "class")
         yield from _family("model_cost_dollars_total", "counter", {"": used.nanodollars / NANO})

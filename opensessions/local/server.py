@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import uvloop
 
 from gateway.dataplane.tuning import tune
 from gateway.listeners import Listeners, front, unix_socket
+from opensessions import traces
 from opensessions.errors import LaunchFailed
 from opensessions.local.announcement import announcement
 from opensessions.local.demo_model import demo_model
@@ -24,6 +26,7 @@ from opensessions.logbook import Plain, Subjects
 
 log = logging.getLogger(__name__)
 
+TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 SWEEP_SECONDS = 5.0
 RECHECK_SECONDS = 5.0
@@ -112,6 +115,18 @@ def _log_plainly() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[lines])
 
 
+def _trace() -> None:
+    """Send spans to where OpenTelemetry's own variables say, if they do. Raises SettingsError."""
+    if not (os.environ.get(TRACES) or os.environ.get(TRACES.replace("TRACES_", ""))):
+        return
+    try:
+        from opensessions.local.otlp import Otlp
+    except ImportError as missing:
+        reason = f"Traces are wanted ({TRACES}), but not all is installed: pip install 'opensessions[otel]'"
+        raise SettingsError(reason) from missing
+    traces.listen(Otlp())
+
+
 def main() -> int:
     """Run until SIGTERM or Ctrl-C. Exit status 0, or 1 with a sentence on standard error."""
     _log_plainly()
@@ -119,6 +134,7 @@ def main() -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     print("opensessions is starting", flush=True)
     try:
+        _trace()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_main())
     except (SettingsError, LaunchFailed) as error:

@@ -38,6 +38,7 @@ def test_what_happened_is_counted(server: Server) -> None:
     ):
         assert after[name] > before[name], name
     assert after['opensessions_sandboxes{state="running"}'] >= 1
+    assert after['opensessions_warm_sandboxes{state="ready"}'] == 0
     assert after['opensessions_webhook_deliveries_total{outcome="failed"}'] >= 0
     assert session["id"] not in str(after)
     ended = before.get('opensessions_sessions{status="ended"}', 0)
