@@ -3,13 +3,15 @@
 from dataclasses import dataclass, field, fields
 from threading import Lock
 
+SLOW_SECONDS = 57
+
 
 @dataclass
 class Knobs:
     """`capacity`, `quota`: RunTask is refused for the lack of it. `late`: RunTask takes a task, for which
     there is no capacity then. `unpulled`: one whose image is not there. `lost_events`: a task's STOPPED
     event goes nowhere. `throttled`: a write to a table is refused. `hurried`: a delayed message comes after a
-    second.
+    second. `slow`: a task takes as long to start as on Fargate, `SLOW_SECONDS`.
     """
 
     capacity: int = 0
@@ -19,6 +21,7 @@ class Knobs:
     lost_events: int = 0
     throttled: int = 0
     hurried: int = 0
+    slow: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def turn(self, **settings: int) -> None:

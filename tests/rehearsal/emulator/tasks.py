@@ -2,10 +2,11 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.rehearsal.emulator.knobs import Knobs
+from tests.rehearsal.emulator.knobs import SLOW_SECONDS, Knobs
 from tests.rehearsal.emulator.symbols import get, wrap
 
 Data = dict[str, Any]
@@ -83,6 +84,8 @@ def _start(original: Callable[..., None], knobs: Knobs) -> Callable[..., None]:
             if knobs.take(knob):
                 get("services.ecs._mark_task_stopped")(task["taskArn"], task, words, "TaskFailedToStart")
                 return
+        if knobs.take("slow"):
+            time.sleep(SLOW_SECONDS)
         original(task, *rest)
 
     return start
