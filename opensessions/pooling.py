@@ -81,12 +81,15 @@ class Pooling:
         return {spare.sandbox_id for spare in self._spares.all()}
 
     def lost(self, sandbox_id: str) -> bool:
-        """A sandbox ended by itself. Whether it was a spare, which is replaced."""
+        """A sandbox ended by itself. Whether it was a spare, which is replaced: at once if it had been ready,
+        else at the pace of the sweep, as the next one may end like that too.
+        """
         spare = self._spares.find(sandbox_id)
         if spare is None or not self._spares.drop(spare):
             return False
-        log.warning("spare %s ended; it is replaced", sandbox_id)
-        self._refill()
+        log.warning("spare %s ended while it was %s; it is replaced", sandbox_id, spare.state)
+        if spare.state == "ready":
+            self._refill()
         return True
 
     def fill(self) -> None:

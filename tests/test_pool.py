@@ -172,6 +172,23 @@ def test_a_spare_that_ends_is_forgotten_and_replaced(warm: World) -> None:
     all_is_well(warm)
 
 
+def test_one_that_ends_as_it_starts_is_not_tried_again_at_once(warm: World) -> None:
+    ready(warm)
+    warm.refills.clear()
+    one, two = warm.spares.all()
+    warm.supervisor.sandbox_stopped(one.sandbox_id, 1, "It crashed.")
+    assert len(warm.refills) == 1
+    warm.runtime.stop(one.sandbox_id)
+    warm.supervisor.pool.fill()
+    [new] = [spare for spare in warm.spares.all() if spare != two]
+    warm.supervisor.sandbox_stopped(new.sandbox_id, 1, "Its image is not there.", refused=True)
+    assert len(warm.refills) == 1 and warm.spares.all() == [two]
+    warm.runtime.stop(new.sandbox_id)
+    warm.supervisor.sweep()
+    assert len(warm.refills) == 2
+    all_is_well(warm)
+
+
 def test_a_spare_that_never_becomes_ready_is_replaced(warm: World) -> None:
     warm.supervisor.pool.fill()
     before = set(warm.runtime.live)
