@@ -89,8 +89,8 @@ bench: .venv/infra .venv-sandbox/ready bubblewrap nginx wrk ## Side-by-side meas
 lock: .venv/dev ## Pin all dependencies anew
 	@for set in "requirements/local:pyproject.toml --extra local" "requirements/sandbox:pyproject.toml --extra sandbox" \
 		"requirements/functions:pyproject.toml --extra functions" "requirements/gateway:pyproject.toml --extra gateway" \
-		"requirements/dev:pyproject.toml --extra local --group dev" \
-		"requirements/infra:pyproject.toml --extra local --group dev --group infra" \
+		"requirements/dev:pyproject.toml --extra local --extra otel --group dev" \
+		"requirements/infra:pyproject.toml --extra local --extra otel --group dev --group infra" \
 		"requirements/rehearsal:--group rehearsal" "sandbox_task/tools:--group tools"; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 $${set#*:} --output-file $${set%%:*}.txt || exit 1; done
