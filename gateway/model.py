@@ -40,9 +40,9 @@ ROUTES = (b"/v1/messages", b"/v1/messages/count_tokens")
 QUERIES = (b"", b"beta=true")
 LARGEST_BODY = 10 * 1024 * 1024
 BODY_SECONDS = 60
-CALLS, CALLS_BURST = 10.0, 60.0
+CALLS, CALLS_BURST = 10.0, 30.0
 """Model calls of one sandbox: so many a second, and at once."""
-ANSWER_BYTES, ANSWER_BURST = 64 * 1024, 256 * 1024
+ANSWER_BYTES, ANSWER_BURST = 64 * 1024, 128 * 1024
 """Bytes of answers that one session gets a second, and at once: some hundred pieces of text a second."""
 NEVER_ASKED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 
