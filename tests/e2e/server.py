@@ -86,9 +86,6 @@ class Server(Target):
     def preview_url(self, sandbox: str, port: int = 3000) -> str:
         return f"http://{sandbox}-p{port}.preview.localhost:{self.port}"
 
-    def key_of(self, account: str) -> str:
-        return self.keys("create", "--account", account).strip()
-
     def stop(self, how: int = signal.SIGTERM) -> int:
         self.http.close()
         self.process.send_signal(how)

@@ -28,6 +28,7 @@ class Here(Target):
     key = KEY
 
     def __init__(self, data: Path) -> None:
+        self.told: set[str] = set()
         self._ahead = timedelta()
         self._over: list[BaseException] = []
         self._settings = from_environment(

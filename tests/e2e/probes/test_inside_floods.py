@@ -77,7 +77,8 @@ def test_i33_a_memory_hog(attacker: Inside, neighbour: Inside) -> None:
     hog = "import os, signal\nfor _ in range(6): os.fork()\nsignal.alarm(5); x = bytearray(1 << 30)"
     hog += "; signal.pause()"
     with unimpressed(neighbour):
-        attacker.run(f"setsid python3 -I -c '{hog}' >/dev/null 2>&1 &")
+        with suppress(httpx2.HTTPError, AssertionError):  # who answers may be ended with them
+            attacker.run(f"setsid python3 -I -c '{hog}' >/dev/null 2>&1 &")
         hogs = "pgrep -f [b]ytearray"
         until(lambda: attacker.losses() or (attacker.works() and attacker.run(hogs)[0] == 1), 20)
     if attacker.losses():
