@@ -40,12 +40,14 @@ test-dynamodb: .venv/dev ## The store's contract on Amazon's own DynamoDB Local,
 test-infra: .venv/infra ## The stack: synthesised in every shape, and checked against rules
 	@$(BIN)/pytest -n 2 -m infra tests/infra
 
-test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules .cache/webhooks/node_modules bubblewrap ## The stack, deployed to an emulator here and used
-	@$(BIN)/pytest -m rehearsal tests/rehearsal --ignore tests/rehearsal/test_mutations.py \
-		--ignore tests/rehearsal/test_shapes.py
+# Each of these deploys stacks of its own.
+DEPLOYED = $(addprefix tests/rehearsal/test_,mutations.py shapes.py model_keys.py warm_pool.py webhooks.py)
 
-test-mutations: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## Mistakes in infra/, each found; and other shapes of the stack, deployed
-	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_mutations.py tests/rehearsal/test_shapes.py
+test-rehearsal: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules .cache/webhooks/node_modules bubblewrap ## The stack, deployed to an emulator here and used
+	@$(BIN)/pytest -m rehearsal tests/rehearsal $(addprefix --ignore ,$(DEPLOYED))
+
+test-mutations: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules .cache/webhooks/node_modules bubblewrap ## Mistakes in infra/, each found; and other shapes and parts of the stack, deployed by themselves
+	@$(BIN)/pytest -m rehearsal $(DEPLOYED)
 
 rehearse: .venv/infra .venv-rehearsal/ready .venv-sandbox/ready .cache/cdk/node_modules bubblewrap ## The same, to be used by hand (FULL=1: the real images, in Podman)
 	@$(BIN)/python -m tests.rehearsal $(CHOSEN) $(if $(FULL),--full)

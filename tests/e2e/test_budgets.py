@@ -86,7 +86,7 @@ def test_five_sessions_of_one_user_share_a_wallet(server: Target) -> None:
 
     def work(session: dict[str, Any]) -> None:
         try:
-            server.turn(session, seconds=120)
+            server.turn(session, seconds=240)
             spend(server, session)
         except BaseException as failure:
             failures.append(failure)

@@ -12,7 +12,7 @@ from tests.e2e.test_tokens import *  # noqa: F403
 from tests.e2e.test_watching import *  # noqa: F403
 from tests.rehearsal.rehearsal import Rehearsal
 
-pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(480)]
 
 
 def test_deltas_come_before_the_whole_and_change_nothing(  # type: ignore[no-redef]
