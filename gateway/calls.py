@@ -16,6 +16,7 @@ import httpx2
 from gateway.model_body import ModelCall
 from gateway.model_failure import NO_TOKEN, Failure, Refused
 from gateway.model_stream import NOTHING, Used
+from gateway.telling import insist
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +127,7 @@ class Calls:
         }
         if call.fallbacks:
             body["fallbacks"] = call.fallbacks
-        answer = await self._post(CALLBACK_PATH, body, {"Authorization": f"Bearer {token}"})
-        if answer is None or answer.status_code >= 500:
-            raise Refused(_AWAY, "2")
+        answer = await self._asked(token, body)
         if not answer.is_success:
             raise _refusal(answer)
 
@@ -146,32 +145,24 @@ class Calls:
                 "usage": bill.used.usage,
                 "estimated": bill.used.estimated,
             }
-            path, number = f"{CALLBACK_PATH}/{bill.id}/settlement", 0
-            while not await self._told(path, body):
-                await asyncio.sleep(self._pauses[min(number, len(self._pauses) - 1)])
-                number += 1
+            path = f"{CALLBACK_PATH}/{bill.id}/settlement"
+            await insist(self._callback, path, body, "what a model call used", self._pauses)
         finally:
             if self._last.get(bill.session_id) is asyncio.current_task():
                 del self._last[bill.session_id]
 
-    async def _told(self, path: str, body: dict[str, Any]) -> bool:
-        answer = await self._post(path, body)
-        if answer is None or answer.status_code >= 500 or answer.status_code == 429:
-            return False
-        if not answer.is_success:
-            log.error("what a model call used was refused (%s); it counts as lost", answer.status_code)
-        return True
-
-    async def _post(
-        self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None
-    ) -> httpx2.Response | None:
-        content = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **(headers or {})}
+    async def _asked(self, token: str, body: dict[str, Any]) -> httpx2.Response:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         try:
-            return await self._callback.post(path, content=content, headers=headers)
+            answer = await self._callback.post(
+                CALLBACK_PATH, content=json.dumps(body).encode(), headers=headers
+            )
         except httpx2.HTTPError as error:
             log.warning("a model call could not be recorded: %s", type(error).__name__)
-            return None
+            raise Refused(_AWAY, "2") from None
+        if answer.status_code >= 500:
+            raise Refused(_AWAY, "2")
+        return answer
 
 
 def _was_refused(failure: BaseException | None) -> bool:

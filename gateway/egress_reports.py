@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import httpx2
 
+from gateway.telling import insist
+
 log = logging.getLogger(__name__)
 
 CALLBACK_PATH = "/callback/v1/egress"
@@ -143,26 +145,10 @@ class EgressReports:
         tally.under_way, tally.count = tally.count, 0
         body: dict[str, str | int] = {"session_id": session_id}
         body |= {"id": secrets.token_hex(16), "bytes": tally.under_way}
-        number = 0
-        while (answer := await self._post(body)) is None:
-            await asyncio.sleep(self._pauses[min(number, len(self._pauses) - 1)])
-            number += 1
+        answer = await insist(self._callback, CALLBACK_PATH, body, "a session's bytes", self._pauses)
         tally.under_way, tally.asked = 0, asyncio.get_running_loop().time()
         if (left := _left(answer)) is not None:
             self._on_left(session_id, left - tally.untold)
-
-    async def _post(self, body: dict[str, str | int]) -> httpx2.Response | None:
-        try:
-            answer = await self._callback.post(CALLBACK_PATH, json=body)
-        except httpx2.HTTPError as error:
-            log.warning("a session's bytes could not be told (%s)", type(error).__name__)
-            return None
-        if answer.status_code >= 500 or answer.status_code == 429:
-            log.warning("a session's bytes could not be told (%s)", answer.status_code)
-            return None
-        if not answer.is_success:
-            log.error("a session's bytes were refused (%s); they are not counted", answer.status_code)
-        return answer
 
 
 def _left(answer: httpx2.Response) -> int | None:

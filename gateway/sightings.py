@@ -5,11 +5,11 @@ import ipaddress
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx2
 from starlette.requests import Request
 
+from gateway.telling import tell
 from opensessions.audit import Entry
 from opensessions.recording import Seen, entry
 
@@ -72,24 +72,14 @@ class Sightings:
                 names, keys = list(self._entries)[:BATCH], sorted(self._keys)[:BATCH]
                 entries = [self._entries[name].model_dump(mode="json") for name in names]
                 pause = self._pause
-                if await self._told({"entries": entries, "keys": keys}):
+                told = {"entries": entries, "keys": keys}
+                if await tell(self._callback, CALLBACK_PATH, told, "what was seen of callers") is not None:
                     pause = self._soon
                     self._keys.difference_update(keys)
                     for name in names:
                         del self._entries[name]
         finally:
             self._telling = None
-
-    async def _told(self, body: dict[str, Any]) -> bool:
-        """Whether it need not be told again."""
-        try:
-            answer = await self._callback.post(CALLBACK_PATH, json=body)
-        except httpx2.HTTPError as error:
-            log.warning("what was seen of callers could not be told: %s", type(error).__name__)
-            return False
-        if not answer.is_success:
-            log.error("the callback answered %s to what was seen of callers", answer.status_code)
-        return 200 <= answer.status_code < 500 and answer.status_code != 429
 
 
 def operation(request: Request) -> str:
