@@ -101,11 +101,11 @@ def _public_socket(port: int) -> socket.socket:
     return sock
 
 
-async def _main() -> None:
+async def _main(wire: Callable[..., System]) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await serve(from_environment(), stop)
+    await serve(from_environment(), stop, wire)
 
 
 def _log_plainly() -> None:
@@ -127,7 +127,7 @@ def _trace() -> None:
     traces.listen(Otlp())
 
 
-def main() -> int:
+def main(wire: Callable[..., System] = System) -> int:
     """Run until SIGTERM or Ctrl-C. Exit status 0, or 1 with a sentence on standard error."""
     _log_plainly()
     for noisy in ("httpx2", "uvicorn"):
@@ -136,7 +136,7 @@ def main() -> int:
     try:
         _trace()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_main())
+            runner.run(_main(wire))
     except (SettingsError, LaunchFailed) as error:
         print(f"opensessions cannot start: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,6 @@
 sandbox, or itself. `python -m tests.e2e.crashing`, armed by a file (`arm`), which the fault uses up.
 """
 
-import asyncio
 import json
 import os
 import signal
@@ -125,13 +124,5 @@ class Crashing(System):
                     os.kill(sandbox.init, signal.SIGKILL)
 
 
-async def _main() -> None:
-    stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await server.serve(server.from_environment(), stop, Crashing)
-
-
 if __name__ == "__main__":
-    server._main = _main
-    sys.exit(server.main())
+    sys.exit(server.main(Crashing))

@@ -3,9 +3,7 @@ is there, so that a test can be any number of sandboxes. `python -m tests.e2e.un
 `CLOCK_AHEAD=<seconds>` it lives in the future.
 """
 
-import asyncio
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -65,13 +63,5 @@ class Unpeopled(System):
         self.service._quota = Quota(live=1000, creates=1000)
 
 
-async def _main() -> None:
-    stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await server.serve(server.from_environment(), stop, Unpeopled)
-
-
 if __name__ == "__main__":
-    server._main = _main
-    sys.exit(server.main())
+    sys.exit(server.main(Unpeopled))
