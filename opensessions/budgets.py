@@ -124,7 +124,7 @@ def kind_of(meter: Meter) -> Kind:
         return "session" if meter.turn is None else "turn"
     if meter.user_id is None:
         return "account_day"
-    return "user_month" if meter.period and len(meter.period) == len("2026-11") else "user_day"
+    return "user_month" if meter.monthly else "user_day"
 
 
 def bound_of(meter: Meter, session: Session | None, user: Allowance, account: Allowance) -> Bound:

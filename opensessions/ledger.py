@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from opensessions.errors import OverBudget
 from opensessions.models import Model
@@ -48,6 +48,12 @@ class Amounts(Model):
         """In dollars; None when some of it has no known price."""
         return None if self.unpriced else self.nanodollars / NANO
 
+    def shown(self) -> dict[str, Any]:
+        """What models used, as sessions and their turns show it: a cost that is not known is None."""
+        kept = self.cache_write_tokens + self.cache_write_1h_tokens
+        own = self.model_dump(include={"calls", "input_tokens", "output_tokens", "cache_read_tokens"})
+        return {**own, "cache_write_tokens": kept, "cost_usd": self.cost_usd}
+
 
 @dataclass(frozen=True, slots=True)
 class Meter:
@@ -60,6 +66,10 @@ class Meter:
     turn: int | None = None
     user_id: str | None = None
     period: str | None = None
+
+    @property
+    def monthly(self) -> bool:
+        return self.period is not None and len(self.period) == len("2026-11")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,8 @@ says.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from opensessions.events import Assign, Message, TurnComplete
-from opensessions.ledger import Amounts
 from opensessions.metering import Metering
 from opensessions.models import Session
 from opensessions.notices import AnyEvent
@@ -29,7 +27,7 @@ def accounted(
             usage, seq = None, min(event.inbox_seq, session.head.inbox_seq)
             if seq > last:
                 turn, last = turn + 1, seq
-                usage = usage_of(metering.turn(session, turn))
+                usage = metering.turn(session, turn).shown()
                 answered.update(dict.fromkeys(_message(session, seq, store), turn))
             event = event.model_copy(update={"usage": usage})
         events.append(event)
@@ -41,18 +39,6 @@ def accounted(
 def turn_of(session: Session, message_id: str | None) -> int | None:
     """The number of the turn that answered a message, or that answers it, if it is one of the newest."""
     return None if message_id is None else session.answered.get(message_id, session.turns + 1)
-
-
-def usage_of(used: Amounts) -> dict[str, Any]:
-    """What events tell of a turn's use: tokens by class, and dollars (null: not known)."""
-    return {
-        "calls": used.calls,
-        "input_tokens": used.input_tokens,
-        "output_tokens": used.output_tokens,
-        "cache_read_tokens": used.cache_read_tokens,
-        "cache_write_tokens": used.cache_write_tokens + used.cache_write_1h_tokens,
-        "cost_usd": used.cost_usd,
-    }
 
 
 def _message(session: Session, seq: int, store: SessionStore) -> Sequence[str]:

@@ -175,7 +175,7 @@ def meter_key(meter: Meter) -> tuple[str, str]:
         return session_pk(meter.session_id), "USED" if meter.turn is None else f"TURN#{meter.turn:06}"
     if meter.user_id is None:
         return usage_pk(meter.account), f"ALL#{meter.period}"
-    kind = "DAY" if len(meter.period or "") == len("2026-11-24") else "MONTH"
+    kind = "MONTH" if meter.monthly else "DAY"
     return usage_pk(meter.account), f"{kind}#{meter.period}#{_digest(meter.user_id)}"
 
 

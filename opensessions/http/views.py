@@ -308,12 +308,7 @@ def _limits(value: models.Limits) -> Limits:
 
 def _usage(used: Amounts) -> Usage:
     return Usage(
-        calls=used.calls,
-        input_tokens=used.input_tokens,
-        output_tokens=used.output_tokens,
-        cache_read_tokens=used.cache_read_tokens,
-        cache_write_tokens=used.cache_write_tokens + used.cache_write_1h_tokens,
-        cost_usd=used.cost_usd,
+        **used.shown(),
         sandbox_seconds=used.sandbox_milliseconds / 1000,
         egress_bytes=used.egress_bytes,
     )
