@@ -19,9 +19,8 @@ import pytest
 from tests.e2e.crashing import POINTS, VICTIMS, arm, fired
 from tests.e2e.server import Server, until
 from tests.e2e.target import Target
-from tests.e2e.test_main_job import words
 from tests.e2e.test_resilience import family
-from tests.e2e.test_sleeping import REMEMBER, post, saved, visited
+from tests.e2e.test_sleeping import as_the_first, post, saved
 from tests.e2e.workspace import still, tree
 
 ROUNDS = int(os.environ.get("OPENSESSIONS_ROUNDS", "0"))
@@ -62,12 +61,7 @@ def test_nothing_is_lost(crashing: Crashed, point: str, victim: str, number: int
     kept = newest(server, session)
     go(server, session, point, victim, before["version"])
 
-    page = visited(server, session)
-    assert "First" in page and "Second" not in page
-    assert still(tree(server, session)) == first
-    ready = until(lambda: (now := server.get(session))["status"] == "ready" and now, 60)
-    said = words(server.turn(ready, REMEMBER))
-    assert "called First" in said and "Second" not in said
+    as_the_first(server, session, first)
     saved(server, session, kept + 1)
     gapless(server, session, before["lastSeq"])
     settled(server, session)

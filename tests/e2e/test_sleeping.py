@@ -46,6 +46,16 @@ def visited(server: Target, session: dict[str, Any], seconds: float = 60) -> str
     return until(look, seconds)
 
 
+def as_the_first(server: Target, session: dict[str, Any], files: dict[str, bytes]) -> None:
+    """The preview, the files and the conversation are as they were before anything was called Second."""
+    page = visited(server, session)
+    assert "First" in page and "Second" not in page
+    assert still(tree(server, session)) == files
+    ready = until(lambda: (now := server.get(session))["status"] == "ready" and now, 60)
+    said = words(server.turn(ready, REMEMBER))
+    assert "called First" in said and "Second" not in said
+
+
 def test_it_sleeps_and_wakes_by_a_visit_as_it_was(server: Target) -> None:
     session = server.create("Build a counter app")
     server.turn(session)

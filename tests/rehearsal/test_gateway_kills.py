@@ -14,8 +14,7 @@ import pytest
 
 from opensessions.aws.dynamodb import DynamoStore
 from tests.e2e.target import until
-from tests.e2e.test_main_job import words
-from tests.e2e.test_sleeping import REMEMBER, saved, visited
+from tests.e2e.test_sleeping import as_the_first, saved
 from tests.e2e.workspace import still, tree
 from tests.rehearsal.rehearsal import Rehearsal
 
@@ -44,12 +43,7 @@ def test_nothing_is_lost(server: Rehearsal, moment: str, turn: int) -> None:
         saved(server, session, 2)
     go(server, session, moment, lambda: killed(server, victim, other))
 
-    page = visited(server, session)
-    assert "First" in page and "Second" not in page
-    assert still(tree(server, session)) == first
-    ready = until(lambda: (now := server.get(session))["status"] == "ready" and now, 60)
-    said = words(server.turn(ready, REMEMBER))
-    assert "called First" in said and "Second" not in said
+    as_the_first(server, session, first)
     gapless(server, session)
     server.delete(session)
     until(lambda: server.running(session) == [])
