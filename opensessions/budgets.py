@@ -151,8 +151,8 @@ def with_room_for(worst: Amounts, bound: Bound) -> Bound:
     aside, so it is passed by one bounded answer at most; and a bound that is smaller than the worst that a
     call could cost still lets calls through.
     """
-    money = None if bound.nanodollars is None else max(bound.nanodollars - 1, -1) + worst.nanodollars
-    tokens = None if bound.tokens is None else max(bound.tokens - 1, -1) + worst.tokens
+    money = None if bound.nanodollars is None else bound.nanodollars - 1 + worst.nanodollars
+    tokens = None if bound.tokens is None else bound.tokens - 1 + worst.tokens
     return Bound(money, tokens)
 
 

@@ -161,9 +161,14 @@ class System:
             pool=self._pool(settings.warm_pool, clock),
             **told,
         )
-        named["unassigned"] = Unassigned(self.spares, clock=clock, preview_url=self.preview_url)
-        self.testimony = Testimony(self.store, blobs, later=later, max_live=quota.live, **named)
-        del named["unassigned"]
+        self.testimony = Testimony(
+            self.store,
+            blobs,
+            later=later,
+            max_live=quota.live,
+            unassigned=Unassigned(self.spares, clock=clock, preview_url=self.preview_url),
+            **named,
+        )
         self.service = Service(
             self.store,
             self.supervisor,
