@@ -3,8 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Condition, Thread
 
 from opensessions.hooks import Errand
 from opensessions.logbook import about
@@ -16,15 +15,16 @@ LOOK_SECONDS = 1.0
 
 
 class Courier:
-    """Calls `run`, which blocks, in threads of its own; `look` sends what is due. What is cut off by the end
-    of the server is found again by the next one.
+    """Calls `run`, which blocks, in threads of its own; `look` sends what is due. The errands of one webhook
+    and session are run one after the other, in their order. What is cut off by the end of the server is found
+    again by the next one.
     """
 
     def __init__(self, run: Callable[[Errand], None], look: Callable[[], None]) -> None:
         self._run, self._look = run, look
-        self._errands: SimpleQueue[Errand | None] = SimpleQueue()
-        self._waiting: set[Errand] = set()
-        self._lock = Lock()
+        self._waiting: dict[Errand, None] = {}
+        self._busy: set[tuple[str, str]] = set()
+        self._changed = Condition()
         self._closed = False
         for number in range(THREADS):
             # Daemons: a receiver that stalls is not to hold up the end of the server.
@@ -34,11 +34,9 @@ class Courier:
         """A `hooks.Send`, from any thread. What is put off has a date in the store, where `look` finds it."""
         if seconds:
             return
-        with self._lock:
-            if errand in self._waiting or self._closed:
-                return
-            self._waiting.add(errand)
-        self._errands.put(errand)
+        with self._changed:
+            self._waiting.setdefault(errand)
+            self._changed.notify_all()
 
     async def watch(self) -> None:
         """Look what is due, now and then, until it is cancelled."""
@@ -51,18 +49,33 @@ class Courier:
 
     def close(self) -> None:
         """Begin no errand any more. Waits for nobody."""
-        with self._lock:
+        with self._changed:
             self._closed = True
-        for _ in range(THREADS):
-            self._errands.put(None)
+            self._changed.notify_all()
 
     def _work(self) -> None:
-        while (errand := self._errands.get()) is not None and not self._closed:
-            with self._lock:
-                self._waiting.discard(errand)
+        while (errand := self._taken()) is not None:
             with about(errand.session_id):
                 try:
                     self._run(errand)
                 except Exception:
                     if not self._closed:
                         log.exception("a delivery of %s failed; the sweep finds it", errand.session_id)
+            with self._changed:
+                self._busy.discard(_pair(errand))
+                self._changed.notify_all()
+
+    def _taken(self) -> Errand | None:
+        """The next errand that may be run, once there is one; None at the end."""
+        with self._changed:
+            while not self._closed:
+                if errand := next((each for each in self._waiting if _pair(each) not in self._busy), None):
+                    del self._waiting[errand]
+                    self._busy.add(_pair(errand))
+                    return errand
+                self._changed.wait()
+        return None
+
+
+def _pair(errand: Errand) -> tuple[str, str]:
+    return errand.hook_id, errand.session_id
