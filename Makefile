@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check install --require-hashes --no-deps -r
 
-.PHONY: help run test lint types check test-frameworks test-crashes test-dynamodb test-infra test-rehearsal test-mutations test-images test-full \
+.PHONY: help run test lint types check test-floods test-frameworks test-crashes test-dynamodb test-infra test-rehearsal test-mutations test-images test-full \
 	rehearse images synth doctor deploy key outputs destroy bench lock clean
 .DEFAULT_GOAL := help
 
@@ -17,6 +17,9 @@ run: .venv/local .venv-sandbox/ready bubblewrap ## The whole system on this mach
 
 test: .venv/dev .venv-sandbox/ready .cache/webhooks/node_modules bubblewrap chromium ## All tests
 	@$(BIN)/pytest -n 4
+
+test-floods: .venv/dev .venv-sandbox/ready bubblewrap ## Sandboxes that take all they can get: fork bombs, full disks, memory
+	@$(BIN)/pytest -m floods tests/e2e
 
 lint: .venv/dev ## Style and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo

@@ -124,21 +124,19 @@ class Inside:
     @classmethod
     def of(cls, server: Server, **config: Any) -> "Inside":
         """A new session."""
-        before = set(family(server))
+        before = sandboxes(server)
         session = server.create(START, agent_config={"skills": SKILLS, "model": MODEL, **config})
         server.turn(session)
         server.events(session, "preview_ready")
         until(lambda: server.get(session)["version"])  # what packs after a turn is over by then
-        made = cls(server, session)
-        made.processes = [each for each in family(server) if each not in before]
-        return made
+        return cls(server, session, begun(server, before))
 
     def revive(self) -> None:
         """Start the sandbox again, with its hand, after something ended it."""
-        before = set(family(self.server))
+        before = sandboxes(self.server)
         self.server.turn(self.session, START)
         until(lambda: self.get().status_code == 200)
-        self.processes = [each for each in family(self.server) if each not in before]
+        self.processes = begun(self.server, before)
         self.since = self.server.get(self.session)["lastSeq"]
 
     def get(self, path: str = "/", port: int = 3000, **headers: str) -> httpx2.Response:
@@ -232,6 +230,18 @@ print(json.dumps(told))
 def family(server: Server) -> list[psutil.Process]:
     """All processes below a server."""
     return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def sandboxes(server: Server) -> set[psutil.Process]:
+    """The outermost process of each sandbox; a server has other children, for moments."""
+    children = alive(psutil.Process(server.process.pid).children())
+    return {child for child in children if child.name() == "bwrap"}
+
+
+def begun(server: Server, before: set[psutil.Process]) -> list[psutil.Process]:
+    """All processes of the sandbox that runs since then: bubblewrap, init, the worker, the others."""
+    [outermost] = sandboxes(server) - before
+    return [outermost, *outermost.children(recursive=True)]
 
 
 def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:

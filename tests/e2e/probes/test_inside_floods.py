@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.probes.hostile import MODES, SLOW, Inside, alive, family, healthy, serving
 from tests.e2e.server import until
 
+pytestmark = pytest.mark.floods
+
 
 @contextmanager
 def unimpressed(neighbour: Inside) -> Iterator[None]:
