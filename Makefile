@@ -3,6 +3,8 @@
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Bytecode is kept: without it each server and each worker of the tests compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip --disable-pip-version-check install --require-hashes --no-deps -r
 
 .PHONY: help run test lint types check test-floods test-frameworks test-crashes test-dynamodb test-infra test-rehearsal test-mutations test-images test-full \
@@ -41,7 +43,7 @@ test-dynamodb: .venv/dev ## The store's contract on Amazon's own DynamoDB Local,
 		$(BIN)/pytest tests/contract
 
 test-infra: .venv/infra ## The stack: synthesised in every shape, and checked against rules
-	@$(BIN)/pytest -n 2 -m infra tests/infra
+	@$(BIN)/pytest -n 2 -m infra tests/infra tests/bench
 
 # Each of these deploys stacks of its own.
 DEPLOYED = $(addprefix tests/rehearsal/test_,mutations.py shapes.py model_keys.py warm_pool.py webhooks.py)

@@ -19,9 +19,9 @@ from bench.processes import REPOSITORY
 from gateway.hub import Hub
 from gateway.inbox import Inbox
 from infra import costs
-from opensessions import tokens
-from opensessions.admission import Admission
-from opensessions.allowances import Allowances
+from opensessions.access import tokens
+from opensessions.access.admission import Admission
+from opensessions.access.keys import Keys
 from opensessions.archives import LISTING, Archived, Change, Part, Turn
 from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
@@ -31,23 +31,23 @@ from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.pool import DynamoSpares
 from opensessions.aws.table import create_table
-from opensessions.destinations import Destinations
-from opensessions.dispatch import Dispatch
 from opensessions.events import EventBatch, SandboxReady, TurnComplete
-from opensessions.keeping import Keeper, place
-from opensessions.keys import Keys
-from opensessions.lifecycle import Deadlines
 from opensessions.local.files import FileBlobs
-from opensessions.metering import Metering
 from opensessions.models import AgentConfig, NewSession
-from opensessions.pooling import Pooling
+from opensessions.money.allowances import Allowances
+from opensessions.money.metering import Metering
+from opensessions.money.prices import Prices
+from opensessions.pool.pooling import Pooling
+from opensessions.pool.unassigned import Unassigned
 from opensessions.ports import BlobStore, Ended, Launch
-from opensessions.prices import Prices
-from opensessions.service import Quota, Service
-from opensessions.supervisor import Supervisor
-from opensessions.testimony import Testimony
-from opensessions.unassigned import Unassigned
-from opensessions.webhooks import Webhooks
+from opensessions.sessions.keeping import Keeper, place
+from opensessions.sessions.lifecycle import Deadlines
+from opensessions.sessions.service import Quota, Service
+from opensessions.sessions.supervisor import Supervisor
+from opensessions.sessions.testimony import Testimony
+from opensessions.webhooks.destinations import Destinations
+from opensessions.webhooks.dispatch import Dispatch
+from opensessions.webhooks.endpoints import Webhooks
 from tests.contract import engines
 
 JAR = Path(

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from gateway.file_bodies import Broken
 from opensessions.archives import LISTING, Archived
-from opensessions.keeping import MANIFEST, place
 from opensessions.models import Archive
 from opensessions.ports import BlobStore
+from opensessions.sessions.keeping import MANIFEST, place
 from sandbox_task.workspace.compression import UNPACKING, zstd
 from sandbox_task.workspace.entries import Entry, Refused, Stream
 from sandbox_task.workspace.paths import is_plain, stays

@@ -30,9 +30,9 @@ from opensessions.http.bodies import LARGEST_ARCHIVED, read_body, read_json
 from opensessions.http.credentials import bearer
 from opensessions.http.fields import invalid
 from opensessions.http.strict_json import parse, parse_mended
-from opensessions.keeping import place
 from opensessions.models import Session
 from opensessions.ports import BlobStore
+from opensessions.sessions.keeping import place
 
 PATH = "/sandbox/v1/archives/{archive_id}"
 PART_PATH = f"{PATH}/parts/{{number}}"

@@ -5,12 +5,12 @@ from typing import Protocol
 import anyio.to_thread
 from starlette.requests import Request
 
-from opensessions import tokens
-from opensessions.callers import Caller, Scope
+from opensessions.access import tokens
+from opensessions.access.callers import Caller, Scope
+from opensessions.access.keyring import Key
 from opensessions.errors import InvalidRequest, NotFound, Unauthorized
 from opensessions.http.credentials import credentials
 from opensessions.http.views import is_session_id
-from opensessions.keyring import Key
 from opensessions.models import Session
 
 

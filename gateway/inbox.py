@@ -18,7 +18,7 @@ from opensessions.errors import InvalidRequest, Unauthorized
 from opensessions.events import Assign, InboxItem, Prepare
 from opensessions.http.credentials import bearer
 from opensessions.models import Session
-from opensessions.pool import Spare
+from opensessions.pool.spares import Spare
 
 PATH = "/sandbox/v1/inbox"
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import anyio.to_thread
 
-from opensessions.callers import Caller
-from opensessions.keyring import Key
+from opensessions.access.callers import Caller
+from opensessions.access.keyring import Key
 
 log = logging.getLogger(__name__)
 

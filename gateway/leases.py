@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import anyio.to_thread
 
 from gateway.bells import Bells
-from opensessions.callers import Caller
+from opensessions.access.callers import Caller
 from opensessions.errors import NotFound
 from opensessions.models import Session, Status
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 
-from opensessions.model_keys import KeyAway as KeyAway
+from opensessions.access.model_keys import KeyAway as KeyAway
 
 VERSION = "2023-06-01"
 # By family: a newer date of one is the same kind of thing. What reaches files, skills, other servers or

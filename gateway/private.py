@@ -16,9 +16,9 @@ import httpx2
 from gateway.dataplane.heads import Request
 from gateway.dataplane.replies import Reply
 from gateway.waiting import answer, navigates
+from opensessions.access.passes import QUERY
+from opensessions.access.tokens import preview_of
 from opensessions.models import Session
-from opensessions.passes import QUERY
-from opensessions.tokens import preview_of
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from opensessions.http.bodies import LARGEST_BODY, read_body
 from opensessions.http.credentials import bearer
 from opensessions.logbook import concerns
 from opensessions.models import Session
-from opensessions.pool import Spare
+from opensessions.pool.spares import Spare
 
 PATH = "/sandbox/v1/events"
 CALLBACK_PATH = "/callback/v1/events"

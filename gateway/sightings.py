@@ -10,8 +10,8 @@ import httpx2
 from starlette.requests import Request
 
 from gateway.telling import tell
-from opensessions.audit import Entry
-from opensessions.recording import Seen, entry
+from opensessions.access.audit import Entry
+from opensessions.access.recording import Seen, entry
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from gateway.key_leases import KeyLeases
 from gateway.leases import Leases
 from gateway.sightings import operation, origin
 from gateway.sse import PING, OpenStreams, Wire, frame, joined, retry
+from opensessions.access.recording import Seen
 from opensessions.errors import InvalidRequest, RateLimited
 from opensessions.http import errors
 from opensessions.http.audited import Audited
@@ -27,7 +28,6 @@ from opensessions.http.cors import Cors
 from opensessions.http.faults import Faults
 from opensessions.http.request_ids import RequestIds
 from opensessions.models import Event, Session, Status
-from opensessions.recording import Seen
 
 PATH = "/v1/sessions/{session_id}/events"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from opensessions import prices
-from opensessions.pool import MOST_SPARES
+from opensessions.money import prices
+from opensessions.pool.spares import MOST_SPARES
 
 Get = Callable[[str], Any]
 

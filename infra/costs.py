@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from opensessions.archives import PART_BYTES
-from opensessions.lifecycle import Deadlines
 from opensessions.models import Limits
-from opensessions.pooling import AGE
+from opensessions.pool.pooling import AGE
+from opensessions.sessions.lifecycle import Deadlines
 
 _HERE = Path(__file__).parent
 _TABLE: dict[str, Any] = json.loads((_HERE / "prices.json").read_text())

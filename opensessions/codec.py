@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from opensessions.errors import InvalidRequest, TooLarge
-from opensessions.ledger import Amounts, Call
 from opensessions.models import Event, Session, timestamp
+from opensessions.money.ledger import Amounts, Call
 
 LARGEST = 350_000
 """Bytes that one event, message, inbox item or configuration may take, compressed."""

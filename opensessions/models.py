@@ -14,7 +14,7 @@ from opensessions.archives import WORKSPACE_BYTES, Change
 from opensessions.events import Artifact, InboxItem, Level
 
 if TYPE_CHECKING:
-    from opensessions.pool import Spare
+    from opensessions.pool.spares import Spare
 
 
 def timestamp(moment: datetime) -> str:

@@ -7,20 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from opensessions import tokens
-from opensessions.admission import Admission
-from opensessions.allowances import Allowances
+from opensessions.access import tokens
+from opensessions.access.admission import Admission
+from opensessions.access.audit import Audit
+from opensessions.access.keyring import Key, Keyring, Scope, key_id
+from opensessions.access.model_keys import ModelKeys
+from opensessions.access.passes import Pass, Passes
 from opensessions.archives import LISTING, Archived, Change, Kept, Part, Turn
-from opensessions.audit import Audit
-from opensessions.destinations import Destinations
-from opensessions.dispatch import Dispatch
 from opensessions.errors import LaunchFailed, NoCapacity
 from opensessions.events import EventBatch, Result, SandboxReady, TurnComplete, TurnStarted
-from opensessions.hooks import Errand, Hooks
-from opensessions.keeping import Keeper, place
-from opensessions.keyring import Key, Keyring, Scope, key_id
-from opensessions.ledger import Ledger
-from opensessions.lifecycle import Deadlines
 from opensessions.local.audit import SqliteAudit
 from opensessions.local.database import Database
 from opensessions.local.files import FileBlobs
@@ -30,20 +25,25 @@ from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.pool import SqliteSpares
 from opensessions.local.sqlite import SqliteStore
-from opensessions.metering import Metering
-from opensessions.model_keys import ModelKeys
 from opensessions.models import NewSession, Session
+from opensessions.money.allowances import Allowances
+from opensessions.money.ledger import Ledger
+from opensessions.money.metering import Metering
+from opensessions.money.prices import Prices, price
 from opensessions.notices import AnyEvent
-from opensessions.passes import Pass, Passes
-from opensessions.pool import Spares
-from opensessions.pooling import Pooling
+from opensessions.pool.pooling import Pooling
+from opensessions.pool.spares import Spares
+from opensessions.pool.unassigned import Unassigned
 from opensessions.ports import BlobStore, Ended, Later, Launch, SessionStore
-from opensessions.prices import Prices, price
-from opensessions.service import Quota, Service
-from opensessions.supervisor import Supervisor
-from opensessions.testimony import Recorded, Testimony
-from opensessions.unassigned import Unassigned
-from opensessions.webhooks import Webhooks
+from opensessions.sessions.keeping import Keeper, place
+from opensessions.sessions.lifecycle import Deadlines
+from opensessions.sessions.service import Quota, Service
+from opensessions.sessions.supervisor import Supervisor
+from opensessions.sessions.testimony import Recorded, Testimony
+from opensessions.webhooks.destinations import Destinations
+from opensessions.webhooks.dispatch import Dispatch
+from opensessions.webhooks.endpoints import Webhooks
+from opensessions.webhooks.hooks import Errand, Hooks
 
 PRICES = {"claude-test": price(1, 10)}
 """A dollar for a million tokens that go in, ten for those that come out."""

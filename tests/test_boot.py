@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.errors import Unauthorized
 from opensessions.events import EventBatch, SandboxReady
 from opensessions.models import Session, Status

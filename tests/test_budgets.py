@@ -6,8 +6,8 @@ import pytest
 
 from opensessions.errors import InvalidRequest, OverBudget, RateLimited, Unauthorized
 from opensessions.events import Error, Hibernate, Interrupt, SandboxReady, TurnComplete, TurnStarted
-from opensessions.ledger import NANO, Allowance, Bound
 from opensessions.models import AgentConfig, Event, Limits, NewSession, SandboxStatus, Session, Status
+from opensessions.money.ledger import NANO, Allowance, Bound
 from tests.calling import call, reserve, settle
 from tests.fakes import World
 

@@ -2,7 +2,7 @@
 
 from opensessions.events import SandboxReady
 from opensessions.models import SandboxStatus, Session, Status
-from opensessions.supervisor import PATIENCE
+from opensessions.sessions.supervisor import PATIENCE
 from tests.fakes import World
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from opensessions.archives import LISTING
 from opensessions.events import Restored
-from opensessions.keeping import place
-from opensessions.ledger import Amounts
 from opensessions.models import NewSession, SandboxStatus, Session, Status
+from opensessions.money.ledger import Amounts
+from opensessions.sessions.keeping import place
 from tests.calling import call
 from tests.fakes import World, world
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from opensessions.deliveries import LEASE, RUN, Deliveries, Outcome, delivery_id
 from opensessions.events import Assistant, SandboxReady
-from opensessions.hooks import Errand, Hook
 from opensessions.models import NewHook, Session
+from opensessions.webhooks.deliveries import LEASE, RUN, Deliveries, Outcome, delivery_id
+from opensessions.webhooks.hooks import Errand, Hook
 from tests.fakes import World, world
 
 DOWN = Outcome("It answered 500.")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from opensessions.destinations import Destination, Destinations, Unreachable
 from opensessions.errors import InvalidRequest
+from opensessions.webhooks.destinations import Destination, Destinations, Unreachable
 
 PUBLIC = Destinations(("previews.example.com",))
 NEAR = Destinations(loopback=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from opensessions.errors import OverBudget
-from opensessions.ledger import NANO, Allowance, Bound
+from opensessions.money.ledger import NANO, Allowance, Bound
 from tests.calling import call
 from tests.fakes import World
 

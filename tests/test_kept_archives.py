@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.errors import Conflict, Unauthorized
-from opensessions.keeping import place
 from opensessions.models import Session
+from opensessions.sessions.keeping import place
 from tests.fakes import World, archived, changed, commit
 
 OTHER = "f" * 32

@@ -6,9 +6,9 @@ import pytest
 
 from opensessions.errors import Conflict, NotFound, OverBudget
 from opensessions.events import Interrupt, SandboxReady, TurnComplete, TurnStarted
-from opensessions.ledger import Amounts, Meter
-from opensessions.lifecycle import Deadlines
 from opensessions.models import Limits, SandboxStatus, Session, Status
+from opensessions.money.ledger import Amounts, Meter
+from opensessions.sessions.lifecycle import Deadlines
 from tests.calling import call, reserve, settle
 from tests.fakes import World, world
 

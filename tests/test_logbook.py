@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.logbook import Plain, Subjects, about, begin, concerns
 
 ONE, OTHER = (f"session_{letter * 32}" for letter in "ab")

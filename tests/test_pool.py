@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from opensessions.access.tokens import boot_ticket
 from opensessions.errors import EventGap, Unauthorized
 from opensessions.events import Ack, EventBatch, SandboxReady, TurnComplete
 from opensessions.models import Limits, NewSession, Origin, SandboxStatus, Session, Status
-from opensessions.pool import Spare
-from opensessions.pooling import AGE, FIRST_WORD_SECONDS
-from opensessions.service import Quota
-from opensessions.tokens import boot_ticket
+from opensessions.pool.pooling import AGE, FIRST_WORD_SECONDS
+from opensessions.pool.spares import Spare
+from opensessions.sessions.service import Quota
 from tests.fakes import FakeRuntime, World, world
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from opensessions.deliveries import Outcome
-from opensessions.destinations import Destination, Destinations
-from opensessions.hooks import Hook
-from opensessions.posting import Poster
+from opensessions.webhooks.deliveries import Outcome
+from opensessions.webhooks.destinations import Destination, Destinations
+from opensessions.webhooks.hooks import Hook
+from opensessions.webhooks.posting import Poster
 from tests.certificates import certificate
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from opensessions import prices
-from opensessions.ledger import NANO
-from opensessions.prices import CLAUDE, Prices, price
+from opensessions.money import prices
+from opensessions.money.ledger import NANO
+from opensessions.money.prices import CLAUDE, Prices, price
 
 MILLION = 1_000_000
 TABLE = Prices({"mine": price(2, 4), "mine-cached": price("0.015", 1, cache_read=0)})

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from opensessions.prices import Prices
+from opensessions.money.prices import Prices
 
 USED = {"input_tokens": 400, "output_tokens": 200}
 ANSWERED = {"type": "fallback_message", "model": "claude-opus-4-8", **USED}

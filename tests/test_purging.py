@@ -9,8 +9,8 @@ import pytest
 
 from opensessions.errors import Conflict, IdempotencyMismatch, NotFound, Unauthorized
 from opensessions.events import EventBatch, Result, SandboxReady
-from opensessions.lifecycle import Deadlines
 from opensessions.models import NewSession, Origin, Session, Status
+from opensessions.sessions.lifecycle import Deadlines
 from tests.fakes import World, archived, world
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)

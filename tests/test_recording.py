@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from opensessions.callers import Caller
-from opensessions.keyring import Key, key_id
+from opensessions.access.callers import Caller
+from opensessions.access.keyring import Key, key_id
+from opensessions.access.passes import Pass
+from opensessions.access.recording import Recording, Seen, entry
 from opensessions.local.audit import SqliteAudit
 from opensessions.local.database import Database
 from opensessions.local.keyring import SqliteKeyring
-from opensessions.passes import Pass
-from opensessions.recording import Recording, Seen, entry
 
 NOW = datetime(2026, 11, 24, 12, 0, 59, 999_000, tzinfo=UTC)
 SESSION = "session_" + "1" * 32

@@ -15,7 +15,7 @@ from opensessions.errors import (
 )
 from opensessions.events import Assign, Error, Interrupt, SandboxReady, TurnComplete
 from opensessions.models import AgentConfig, NewSession, SandboxStatus, Session, Status
-from opensessions.service import Quota
+from opensessions.sessions.service import Quota
 from tests.fakes import World, open_account, world
 
 REQUEST = NewSession(prompt="Build a todo app with Next.js and Tailwind", user_id="u1")

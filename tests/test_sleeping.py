@@ -9,8 +9,8 @@ import pytest
 from opensessions.errors import Conflict, RateLimited
 from opensessions.events import Assign, Error, Hibernate, Message, SandboxReady, TurnComplete, TurnStarted
 from opensessions.models import Limits, SandboxStatus, Session, Status
-from opensessions.service import Quota
-from opensessions.supervisor import MOST_LOSSES
+from opensessions.sessions.service import Quota
+from opensessions.sessions.supervisor import MOST_LOSSES
 from tests.fakes import World, world
 
 OTHER = "f" * 32

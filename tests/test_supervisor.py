@@ -9,7 +9,7 @@ import pytest
 from opensessions.events import Assign, Interrupt, Message, Restore, Restored, SandboxReady, TurnStarted
 from opensessions.models import Limits, SandboxStatus, Session, Status
 from opensessions.ports import Ended
-from opensessions.supervisor import MOST_LOSSES
+from opensessions.sessions.supervisor import MOST_LOSSES
 from tests.fakes import World
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)

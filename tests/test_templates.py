@@ -8,7 +8,7 @@ import pytest
 from opensessions.errors import Conflict, NotFound
 from opensessions.events import Assign, Save
 from opensessions.models import NewSession, Origin, Session, Template, TemplateStatus
-from opensessions.templates import folder
+from opensessions.sessions.templates import folder
 from tests.fakes import World, commit
 
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from opensessions.titles import framework, title
+from opensessions.sessions.titles import framework, title
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from opensessions import templates
 from opensessions.archives import Turn
 from opensessions.errors import Conflict, NotFound
 from opensessions.events import Assign, Error, Message, Restore, Restored, SandboxReady, TurnComplete
-from opensessions.keeping import folder, place
 from opensessions.models import NewSession, Origin, SandboxStatus, Session, Status
+from opensessions.sessions import templates
+from opensessions.sessions.keeping import folder, place
 from tests.fakes import World, changed, commit
 
 PROMPTS = ("Build a todo app", "Make it blue", "Add a filter")

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 
 from infra.ops.account import Deployment, OperatorError
+from opensessions.access.keyring import Key, widest
+from opensessions.access.keys import Keys, line
 from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.keyring import DynamoKeyring
 from opensessions.errors import OpenSessionsError
-from opensessions.keyring import Key, widest
-from opensessions.keys import Keys, line
 
 
 def create(

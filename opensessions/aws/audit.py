@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from opensessions import codec
-from opensessions.audit import KEPT, Entry, Record, position_of, recorded
+from opensessions.access.audit import KEPT, Entry, Record, position_of, recorded
 from opensessions.aws import table
 from opensessions.aws.queries import Queries
 from opensessions.models import timestamp

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from opensessions.aws import wiring
-from opensessions.deliveries import Deliveries
-from opensessions.hooks import Errand
-from opensessions.posting import Poster
+from opensessions.webhooks.deliveries import Deliveries
+from opensessions.webhooks.hooks import Errand
+from opensessions.webhooks.posting import Poster
 
 log = logging.getLogger(__name__)
 

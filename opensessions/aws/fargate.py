@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.aws.endings import CONTAINER, GROUP, ending
 from opensessions.aws.settings import Cluster
 from opensessions.errors import LaunchFailed, NoCapacity

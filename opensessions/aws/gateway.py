@@ -24,7 +24,7 @@ from opensessions.aws.secrets import KeyOfModel, Secret
 from opensessions.aws.settings import SettingsError
 from opensessions.aws.signing import SigV4
 from opensessions.aws.wiring import QUICK, admission, client, store, testimony
-from opensessions.reading import Reading
+from opensessions.sessions.reading import Reading
 
 CALLBACK_SECONDS = 20.0
 """Longer than the function's own limit, a cold start included: who gives up before the answer comes has used

@@ -14,8 +14,8 @@ from opensessions.aws import table
 from opensessions.aws.batches import batch_delete
 from opensessions.aws.queries import Item, Queries
 from opensessions.errors import Stale
-from opensessions.hooks import LETTER_DAYS, Cursor, Hook, Letter
 from opensessions.models import Subscription, timestamp
+from opensessions.webhooks.hooks import LETTER_DAYS, Cursor, Hook, Letter
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from opensessions.access.keyring import LIVE_PER_NAME, REMEMBERED, Key, key_id, too_many
 from opensessions.aws import table
 from opensessions.aws.queries import Queries
 from opensessions.aws.transactions import Write, transact
 from opensessions.errors import Conflict
-from opensessions.keyring import LIVE_PER_NAME, REMEMBERED, Key, key_id, too_many
 from opensessions.models import timestamp
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from opensessions.aws.batches import batch_delete, batch_get
 from opensessions.aws.queries import Queries
 from opensessions.aws.transactions import Write, transact
 from opensessions.errors import Stale, StoreError
-from opensessions.ledger import REMEMBERED_SECONDS, Allowance, Amounts, Call, Meter
 from opensessions.models import timestamp
+from opensessions.money.ledger import REMEMBERED_SECONDS, Allowance, Amounts, Call, Meter
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -7,7 +7,7 @@ from opensessions.aws import table
 from opensessions.aws.queries import Item
 from opensessions.aws.transactions import Write
 from opensessions.errors import StoreError
-from opensessions.ledger import Amounts, Bound, Call, Meter
+from opensessions.money.ledger import Amounts, Bound, Call, Meter
 
 _MONEY, _TOKENS = "held_nanodollars", "held_tokens"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from opensessions import tokens
+from opensessions.access import tokens
+from opensessions.access.model_keys import KeyAway
 from opensessions.errors import Conflict
-from opensessions.model_keys import KeyAway
 
 log = logging.getLogger(__name__)
 

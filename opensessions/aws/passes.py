@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from opensessions import codec
+from opensessions.access.passes import Pass
 from opensessions.aws import table
 from opensessions.aws.queries import Queries
-from opensessions.passes import Pass
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -10,7 +10,7 @@ from opensessions.aws import table
 from opensessions.aws.queries import Item, Queries
 from opensessions.aws.transactions import Write
 from opensessions.errors import SpareGone, Stale
-from opensessions.pool import Spare
+from opensessions.pool.spares import Spare
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opensessions import prices
-from opensessions.prices import Price
+from opensessions.money import prices
+from opensessions.money.prices import Price
 
 
 class SettingsError(Exception):

@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from opensessions import codec
 from opensessions.errors import StoreError
-from opensessions.ledger import Meter
 from opensessions.models import Session, timestamp
+from opensessions.money.ledger import Meter
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from opensessions.aws.endings import SANDBOX, ending
 from opensessions.logbook import about
-from opensessions.supervisor import Supervisor
+from opensessions.sessions.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from opensessions.admission import Admission
-from opensessions.allowances import Allowances
+from opensessions.access.admission import Admission
 from opensessions.aws import settings
 from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
@@ -22,19 +21,20 @@ from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.pool import DynamoSpares
 from opensessions.aws.s3 import S3Blobs
 from opensessions.aws.tasks import REFILL
-from opensessions.destinations import Destinations
-from opensessions.dispatch import Dispatch
-from opensessions.hooks import Errand
-from opensessions.keeping import Keeper
-from opensessions.lifecycle import Deadlines
-from opensessions.metering import Metering
-from opensessions.pooling import Pooling
-from opensessions.prices import Prices
-from opensessions.service import Quota, Service
-from opensessions.supervisor import Supervisor
-from opensessions.testimony import Testimony
-from opensessions.unassigned import Unassigned
-from opensessions.webhooks import Webhooks
+from opensessions.money.allowances import Allowances
+from opensessions.money.metering import Metering
+from opensessions.money.prices import Prices
+from opensessions.pool.pooling import Pooling
+from opensessions.pool.unassigned import Unassigned
+from opensessions.sessions.keeping import Keeper
+from opensessions.sessions.lifecycle import Deadlines
+from opensessions.sessions.service import Quota, Service
+from opensessions.sessions.supervisor import Supervisor
+from opensessions.sessions.testimony import Testimony
+from opensessions.webhooks.destinations import Destinations
+from opensessions.webhooks.dispatch import Dispatch
+from opensessions.webhooks.endpoints import Webhooks
+from opensessions.webhooks.hooks import Errand
 
 START_SECONDS = 300
 """A task takes a minute to start, and its image may be far away."""

@@ -49,7 +49,7 @@ from opensessions.http.traced import Traced
 from opensessions.http.webhook_shapes import created
 from opensessions.http.whole import whole
 from opensessions.models import Event, Status
-from opensessions.service import Service
+from opensessions.sessions.service import Service
 
 LARGEST_PAGE = 4 * 2**20
 """Bytes of events in one page: what a function can return, with room to spare."""

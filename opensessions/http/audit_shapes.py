@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from opensessions import audit
+from opensessions.access import audit
 from opensessions.http.views import SessionId, Time, View
 from opensessions.models import timestamp
 

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from opensessions.callers import Caller
-from opensessions.recording import Seen
+from opensessions.access.callers import Caller
+from opensessions.access.recording import Seen
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
+from opensessions.access.audit import Entry
 from opensessions.archives import Archived, ArchiveId
-from opensessions.audit import Entry
 from opensessions.errors import Unauthorized
 from opensessions.events import EventBatch
 from opensessions.http import calls, errors
@@ -19,7 +19,7 @@ from opensessions.http.request_ids import RequestIds
 from opensessions.http.strict_json import parse, parse_mended
 from opensessions.http.views import SessionId
 from opensessions.logbook import concerns
-from opensessions.testimony import Testimony
+from opensessions.sessions.testimony import Testimony
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -13,7 +13,7 @@ from opensessions.http.fields import Fields
 from opensessions.http.strict_json import parse
 from opensessions.http.views import SessionId
 from opensessions.logbook import concerns
-from opensessions.metering import Metering
+from opensessions.money.metering import Metering
 
 router = APIRouter(redirect_slashes=False)
 

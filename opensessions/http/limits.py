@@ -7,9 +7,9 @@ from pydantic.config import JsonDict
 
 from opensessions import models
 from opensessions.archives import WORKSPACE_BYTES
-from opensessions.budgets import nanodollars
 from opensessions.http.fields import Fields
-from opensessions.ledger import Allowance, Bound
+from opensessions.money.budgets import nanodollars
+from opensessions.money.ledger import Allowance, Bound
 
 MOST_DOLLARS = 1_000_000
 MOST_TOKENS = 10**12

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
+from opensessions.access.model_keys import ModelKeys, checked
 from opensessions.errors import Conflict
 from opensessions.http.bodies import Body
 from opensessions.http.openapi import answers, body, problems
@@ -10,9 +11,8 @@ from opensessions.http.parameters import Admin, Ask
 from opensessions.http.requests import NewModelKey
 from opensessions.http.strict_json import parse
 from opensessions.http.views import ModelKey
-from opensessions.model_keys import ModelKeys, checked
 from opensessions.models import timestamp
-from opensessions.service import Service
+from opensessions.sessions.service import Service
 
 router = APIRouter(redirect_slashes=False)
 

@@ -6,13 +6,13 @@ from typing import Annotated, cast
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator
 
-from opensessions.callers import Caller, Scope
+from opensessions.access.callers import Caller, Scope
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.http.credentials import credentials
 from opensessions.http.requests import LAST_VERSION, LONGEST_ID, printable_id
 from opensessions.http.views import SESSION_ID, is_session_id
 from opensessions.models import Status
-from opensessions.service import Service
+from opensessions.sessions.service import Service
 
 LAST_SEQ = 10**12 - 1
 

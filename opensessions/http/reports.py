@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from opensessions import usage
-from opensessions.ledger import Amounts
+from opensessions.money import usage
+from opensessions.money.ledger import Amounts
 
 _FORMULA = tuple("=+-@＝＋－＠'\t\r\n")  # noqa: RUF001
 

@@ -6,13 +6,13 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from opensessions import models
-from opensessions.admission import TOKEN_SECONDS
+from opensessions.access.admission import TOKEN_SECONDS
+from opensessions.access.passes import PREVIEW_SECONDS, SECONDS
 from opensessions.http.agent_config import AgentConfig
 from opensessions.http.fields import Fields, text_of
 from opensessions.http.limits import ChangedLimits, NewLimits
 from opensessions.http.views import SessionId, TemplateId
 from opensessions.http.webhook_shapes import NewWebhook
-from opensessions.passes import PREVIEW_SECONDS, SECONDS
 
 LONGEST_ID = 256
 LAST_VERSION = 10**12 - 1

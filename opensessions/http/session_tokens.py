@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from opensessions import models
-from opensessions.admission import TOKEN_SECONDS, Issued
+from opensessions.access.admission import TOKEN_SECONDS, Issued
+from opensessions.access.passes import QUERY
 from opensessions.errors import Conflict
 from opensessions.http.bodies import Body
 from opensessions.http.openapi import answers, body, problems
@@ -14,8 +15,7 @@ from opensessions.http.parameters import Account, Ask, SessionId, UserId
 from opensessions.http.requests import NewToken
 from opensessions.http.strict_json import parse
 from opensessions.models import Session
-from opensessions.passes import QUERY
-from opensessions.service import Service
+from opensessions.sessions.service import Service
 
 router = APIRouter(redirect_slashes=False)
 

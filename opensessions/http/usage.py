@@ -12,7 +12,7 @@ from opensessions.http.openapi import answers
 from opensessions.http.parameters import Account, Ask
 from opensessions.http.reports import as_csv, as_json
 from opensessions.http.requests import LONGEST_ID, printable_id
-from opensessions.usage import MOST_DAYS, USUAL_DAYS, Grouping
+from opensessions.money.usage import MOST_DAYS, USUAL_DAYS, Grouping
 
 router = APIRouter(redirect_slashes=False)
 

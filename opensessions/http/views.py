@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 from opensessions import models
 from opensessions.events import Artifact, Level
 from opensessions.http.event_lines import line
-from opensessions.ledger import NANO, Allowance, Amounts, Bound
+from opensessions.money.ledger import NANO, Allowance, Amounts, Bound
 
 SESSION_ID = r"^session_[0-9a-f]{32}$"
 TEMPLATE_ID = r"^tpl_[0-9a-f]{32}$"

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from opensessions.deliveries import delivery_id
-from opensessions.destinations import LONGEST_URL
-from opensessions.hooks import Hook, Letter
 from opensessions.http.fields import Fields
 from opensessions.http.stored_events import payloads
 from opensessions.http.views import SessionId, Time, View
 from opensessions.models import timestamp
+from opensessions.webhooks.deliveries import delivery_id
+from opensessions.webhooks.destinations import LONGEST_URL
+from opensessions.webhooks.hooks import Hook, Letter
 
 WEBHOOK_ID = r"^whk_[0-9a-f]{32}$"
 TYPES = ("*", *sorted(payload.model_fields["type"].default for payload in payloads()))

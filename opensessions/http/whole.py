@@ -4,7 +4,7 @@ from typing import Any
 
 from opensessions.http import views
 from opensessions.models import Session
-from opensessions.service import Service
+from opensessions.sessions.service import Service
 
 
 def whole(service: Service, session: Session) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from opensessions import codec
-from opensessions.audit import KEPT, Entry, Record, position_of, recorded
+from opensessions.access.audit import KEPT, Entry, Record, position_of, recorded
 from opensessions.local.database import Database
 from opensessions.models import timestamp
 

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable
 from threading import Condition, Thread
 
-from opensessions.hooks import Errand
 from opensessions.logbook import about
+from opensessions.webhooks.hooks import Errand
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from opensessions import codec
 from opensessions.errors import Stale
-from opensessions.hooks import LETTER_DAYS, Cursor, Hook, Letter
 from opensessions.local.database import Database
 from opensessions.models import Subscription, timestamp
+from opensessions.webhooks.hooks import LETTER_DAYS, Cursor, Hook, Letter
 
 
 class SqliteHooks:

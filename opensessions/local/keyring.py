@@ -3,7 +3,7 @@
 import sqlite3
 from datetime import datetime
 
-from opensessions.keyring import LIVE_PER_NAME, REMEMBERED, Key, too_many
+from opensessions.access.keyring import LIVE_PER_NAME, REMEMBERED, Key, too_many
 from opensessions.local.database import Database
 from opensessions.models import timestamp
 

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from opensessions import tokens
+from opensessions.access import tokens
+from opensessions.access.keyring import widest
+from opensessions.access.keys import Keys, line
 from opensessions.errors import Conflict, OpenSessionsError
-from opensessions.keyring import widest
-from opensessions.keys import Keys, line
 from opensessions.local.audit import SqliteAudit
 from opensessions.local.database import Database
 from opensessions.local.keyring import SqliteKeyring

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opensessions import codec
-from opensessions.ledger import REMEMBERED_SECONDS, Allowance, Amounts, Call, Meter
 from opensessions.local.database import Database
 from opensessions.models import timestamp
+from opensessions.money.ledger import REMEMBERED_SECONDS, Allowance, Amounts, Call, Meter
 
 _METER = "SELECT account, session_id, turn, user_id, period, used FROM meter "
 _OPEN = "SELECT body FROM call WHERE session_id = ? AND settled_at IS NULL"

@@ -9,10 +9,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from opensessions.deliveries import Outcome, Post
-from opensessions.hooks import Hook
-from opensessions.ledger import NANO, Amounts
 from opensessions.local.database import Database
+from opensessions.money.ledger import NANO, Amounts
+from opensessions.webhooks.deliveries import Outcome, Post
+from opensessions.webhooks.hooks import Hook
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 EVENTS = "/callback/v1/events"

@@ -5,7 +5,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.errors import StoreError
 from opensessions.local.sealing import opened, sealed
 

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from opensessions import codec
+from opensessions.access.passes import SECONDS, Pass
 from opensessions.local.database import Database
 from opensessions.models import timestamp
-from opensessions.passes import SECONDS, Pass
 
 
 class SqlitePasses:

@@ -5,7 +5,7 @@ import sqlite3
 from opensessions import codec
 from opensessions.errors import SpareGone, Stale
 from opensessions.local.database import Database
-from opensessions.pool import Spare
+from opensessions.pool.spares import Spare
 
 
 class SqliteSpares:

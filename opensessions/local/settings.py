@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from opensessions import prices, tokens
-from opensessions.pool import MOST_SPARES
-from opensessions.prices import Price
+from opensessions.access import tokens
+from opensessions.money import prices
+from opensessions.money.prices import Price
+from opensessions.pool.spares import MOST_SPARES
 
 
 class SettingsError(Exception):

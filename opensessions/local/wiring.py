@@ -20,17 +20,11 @@ from gateway.model_body import ModelRules
 from gateway.model_upstream import KeyAway, Upstream
 from gateway.resolver import SystemResolver
 from opensessions import archives, events, handshake
-from opensessions.admission import Admission
-from opensessions.allowances import Allowances
-from opensessions.deliveries import Deliveries
-from opensessions.destinations import Destinations
-from opensessions.dispatch import Dispatch
+from opensessions.access.admission import Admission
+from opensessions.access.keys import Keys
 from opensessions.errors import StoreError
 from opensessions.http import api, callback
 from opensessions.http.parameters import Account
-from opensessions.keeping import Keeper
-from opensessions.keys import Keys
-from opensessions.lifecycle import Deadlines
 from opensessions.local.audit import SqliteAudit
 from opensessions.local.courier import Courier
 from opensessions.local.database import Database
@@ -48,15 +42,21 @@ from opensessions.local.sandboxes import LocalSandboxes, Places
 from opensessions.local.settings import Settings, kept_secret
 from opensessions.local.sqlite import SqliteStore
 from opensessions.local.timers import Timers
-from opensessions.metering import Metering
-from opensessions.pooling import Pooling
-from opensessions.posting import Poster
-from opensessions.prices import Prices
-from opensessions.service import Quota, Service
-from opensessions.supervisor import Supervisor
-from opensessions.testimony import Testimony
-from opensessions.unassigned import Unassigned
-from opensessions.webhooks import Webhooks
+from opensessions.money.allowances import Allowances
+from opensessions.money.metering import Metering
+from opensessions.money.prices import Prices
+from opensessions.pool.pooling import Pooling
+from opensessions.pool.unassigned import Unassigned
+from opensessions.sessions.keeping import Keeper
+from opensessions.sessions.lifecycle import Deadlines
+from opensessions.sessions.service import Quota, Service
+from opensessions.sessions.supervisor import Supervisor
+from opensessions.sessions.testimony import Testimony
+from opensessions.webhooks.deliveries import Deliveries
+from opensessions.webhooks.destinations import Destinations
+from opensessions.webhooks.dispatch import Dispatch
+from opensessions.webhooks.endpoints import Webhooks
+from opensessions.webhooks.posting import Poster
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from moto.sqs.models import sqs_backends
 
 from opensessions.aws import settings
 from opensessions.aws.hooks import DynamoHooks
-from opensessions.hooks import Hook, Letter
+from opensessions.webhooks.hooks import Hook, Letter
 from tests.aws.account import PROMPT, Account, Function
 from tests.aws.events import proxied, queued
 from tests.fakes import open_account

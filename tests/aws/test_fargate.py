@@ -12,7 +12,7 @@ from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.aws import settings
 from opensessions.aws.fargate import FargateSandboxes
 from opensessions.aws.settings import Cluster

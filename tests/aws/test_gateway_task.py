@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.events import TurnStarted
 from opensessions.handshake import derived_token
 from opensessions.models import Session

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.models import Event, Session
 from tests.aws.cloud import REPOSITORY, Cloud, Task, cloud, free_port
 from tests.aws.model_server import models

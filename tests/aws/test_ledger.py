@@ -6,7 +6,7 @@ import pytest
 
 from opensessions.aws.ledger import DynamoLedger
 from opensessions.errors import OverBudget
-from opensessions.ledger import Bound
+from opensessions.money.ledger import Bound
 from tests.aws.faults import CONFLICT, Fault, answer_lost, faulty, unanswered
 from tests.contract.calls import ALL, DAY, LATER, SESSION, USED, WORST, call
 from tests.contract.engines import Client, DynamoEngine

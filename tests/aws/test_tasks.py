@@ -7,7 +7,7 @@ import pytest
 
 from opensessions.aws import endings, tasks
 from opensessions.models import SandboxStatus, Status
-from opensessions.supervisor import PATIENCE
+from opensessions.sessions.supervisor import PATIENCE
 from tests.aws.events import stopped
 from tests.fakes import World
 

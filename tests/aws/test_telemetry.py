@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ParamValidationError
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.aws.telemetry import line
 from opensessions.aws.tracing import XRay
 from opensessions.events import HistoryMessage

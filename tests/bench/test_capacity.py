@@ -87,6 +87,7 @@ def test_a_query_is_charged_by_the_sum_a_batch_item_by_item(meter: Meter) -> Non
     assert cost.reads == 1
 
 
+@pytest.mark.infra
 def test_the_table_that_costs_are_computed_from_is_what_operations_cost() -> None:
     counted = {name: (units.reads, units.writes) for name, units in request_units.by_rule().items()}
     assert counted == costs.UNITS, "run `python -m bench.request_units`"

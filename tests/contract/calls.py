@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from opensessions.errors import OverBudget
-from opensessions.ledger import Amounts, Bound, Call, Ledger, Meter
+from opensessions.money.ledger import Amounts, Bound, Call, Ledger, Meter
 from tests.contract.samples import START
 
 DAY, MONTH = "2026-11-24", "2026-11"

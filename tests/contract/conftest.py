@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from opensessions.ledger import Ledger
+from opensessions.money.ledger import Ledger
 from opensessions.ports import SessionStore
 from tests.contract import engines
 from tests.contract.engines import DynamoEngine, Engine, SqliteEngine

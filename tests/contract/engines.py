@@ -16,7 +16,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from opensessions.audit import Audit
+from opensessions.access.audit import Audit
+from opensessions.access.keyring import Keyring
+from opensessions.access.passes import Passes
 from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.dynamodb import DynamoStore
 from opensessions.aws.hooks import DynamoHooks
@@ -25,9 +27,6 @@ from opensessions.aws.ledger import DynamoLedger
 from opensessions.aws.passes import DynamoPasses
 from opensessions.aws.pool import DynamoSpares
 from opensessions.aws.table import INDEXES, create_table
-from opensessions.hooks import Hooks
-from opensessions.keyring import Keyring
-from opensessions.ledger import Ledger
 from opensessions.local.audit import SqliteAudit
 from opensessions.local.database import Database
 from opensessions.local.hooks import SqliteHooks
@@ -36,9 +35,10 @@ from opensessions.local.ledger import SqliteLedger
 from opensessions.local.passes import SqlitePasses
 from opensessions.local.pool import SqliteSpares
 from opensessions.local.sqlite import SqliteStore
-from opensessions.passes import Passes
-from opensessions.pool import Spares
+from opensessions.money.ledger import Ledger
+from opensessions.pool.spares import Spares
 from opensessions.ports import SessionStore
+from opensessions.webhooks.hooks import Hooks
 from tests.contract.dying import DyingClient, DyingDatabase, Life
 from tests.contract.samples import Clock
 

@@ -5,7 +5,7 @@ from hashlib import md5
 
 import pytest
 
-from opensessions.audit import KEPT, Actor, Audit, Entry
+from opensessions.access.audit import KEPT, Actor, Audit, Entry
 from opensessions.errors import InvalidRequest
 from opensessions.ports import SessionStore
 from tests.contract.engines import Engine

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from opensessions.errors import Stale
-from opensessions.hooks import LETTER_DAYS, Cursor, Hook, Hooks, Letter
 from opensessions.models import Subscription
+from opensessions.webhooks.hooks import LETTER_DAYS, Cursor, Hook, Hooks, Letter
 from tests.contract.engines import Engine
 from tests.contract.samples import START, create
 

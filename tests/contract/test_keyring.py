@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from opensessions.access.keyring import LIVE_PER_NAME, Key, Keyring, key_id
+from opensessions.access.tokens import api_key, sha256
 from opensessions.errors import Conflict
-from opensessions.keyring import LIVE_PER_NAME, Key, Keyring, key_id
-from opensessions.tokens import api_key, sha256
 from tests.contract.engines import DynamoEngine, Engine
 from tests.contract.samples import START
 

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from opensessions.errors import OverBudget
-from opensessions.ledger import REMEMBERED_SECONDS, Amounts, Bound, Ledger, Meter
+from opensessions.money.ledger import REMEMBERED_SECONDS, Amounts, Bound, Ledger, Meter
 from tests.contract.calls import (
     ACCOUNT_DAY,
     ALL,

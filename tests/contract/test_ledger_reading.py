@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from opensessions.ledger import Allowance, Amounts, Bound, Ledger, Meter
+from opensessions.money.ledger import Allowance, Amounts, Bound, Ledger, Meter
 from tests.contract.calls import (
     ACCOUNT_DAY,
     ALL,

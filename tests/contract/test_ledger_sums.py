@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from opensessions.ledger import Amounts, Call, Ledger, Meter
+from opensessions.money.ledger import Amounts, Call, Ledger, Meter
 from tests.contract.calls import DAY, LATER, MONTH, call, check_that_nothing_is_set_aside, meters_of, total
 from tests.contract.dying import Killed
 from tests.contract.engines import Engine

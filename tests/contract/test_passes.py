@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from opensessions.access.passes import SECONDS, Pass, Passes
+from opensessions.access.tokens import sha256
 from opensessions.models import Session
-from opensessions.passes import SECONDS, Pass, Passes
 from opensessions.ports import SessionStore
-from opensessions.tokens import sha256
 from tests.contract.engines import Engine
 from tests.contract.samples import START, create
 

@@ -8,7 +8,7 @@ import pytest
 
 from opensessions.errors import AlreadyClaimed, RateLimited, SpareGone, Stale
 from opensessions.models import Changes, Claim, Session
-from opensessions.pool import Spare, Spares
+from opensessions.pool.spares import Spare, Spares
 from opensessions.ports import SessionStore
 from tests.contract.engines import Engine
 from tests.contract.samples import START, create, new

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from opensessions.admission import Admission
+from opensessions.access.admission import Admission
 from opensessions.http import views
 from opensessions.http.fields import LARGEST_TEXT
 from opensessions.ports import SessionStore
-from opensessions.reading import RECENT, RECENT_BYTES, Reading
+from opensessions.sessions.reading import RECENT, RECENT_BYTES, Reading
 from tests.contract.engines import Engine
 from tests.contract.samples import START, append, create, say, seqs
 from tests.fakes import FakePasses

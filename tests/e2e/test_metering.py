@@ -21,10 +21,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from opensessions import codec
 from opensessions.handshake import derived_token
-from opensessions.ledger import Amounts, Call, Meter
 from opensessions.local.database import Database
 from opensessions.local.ledger import SqliteLedger
-from opensessions.prices import Prices
+from opensessions.money.ledger import Amounts, Call, Meter
+from opensessions.money.prices import Prices
 from tests.e2e.server import Server
 from tests.e2e.target import until
 from tests.e2e.unpeopled import tokens

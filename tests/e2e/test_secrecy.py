@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.local.announcement import EXAMPLE
 from tests.e2e.server import KEY, Server
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from opensessions.lifecycle import Deadlines
 from opensessions.local import server
 from opensessions.local.wiring import System
 from opensessions.ports import Ended, Launch
-from opensessions.service import Quota
+from opensessions.sessions.lifecycle import Deadlines
+from opensessions.sessions.service import Quota
 
 AHEAD = timedelta(seconds=float(os.environ.get("CLOCK_AHEAD", "0")))
 

@@ -20,14 +20,14 @@ from gateway.hub import Hub
 from gateway.live_files import LiveFiles
 from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
+from opensessions.access.callers import Caller
+from opensessions.access.keyring import Key
 from opensessions.archives import LISTING, PART_BYTES, Archived, Part
-from opensessions.callers import Caller
 from opensessions.errors import NotFound, Unauthorized
 from opensessions.handshake import door_key
-from opensessions.keeping import MANIFEST, place
-from opensessions.keyring import Key
 from opensessions.local.files import FileBlobs
 from opensessions.models import Archive, Head, Limits, SandboxStatus, Session, Status
+from opensessions.sessions.keeping import MANIFEST, place
 from sandbox_task.door import Door
 from sandbox_task.workspace.file_service import FileService
 from sandbox_task.workspace.processes import Packing

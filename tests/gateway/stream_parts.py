@@ -14,12 +14,12 @@ import httpx2
 from gateway.hub import Hub
 from gateway.sse import OpenStreams
 from gateway.streams import EventStreams, streams_app
-from opensessions.callers import Caller
+from opensessions.access.callers import Caller
+from opensessions.access.keyring import Key
+from opensessions.access.passes import Pass
+from opensessions.access.tokens import session_token
 from opensessions.errors import NotFound, Unauthorized
-from opensessions.keyring import Key
 from opensessions.models import Event, Head, Session, Status
-from opensessions.passes import Pass
-from opensessions.tokens import session_token
 from tests.gateway.model_parts import serving, until
 
 __all__ = ["serving", "until"]

@@ -14,8 +14,8 @@ import httpx2
 import pytest
 
 from opensessions.archives import LISTING, PART_BYTES
-from opensessions.keeping import MANIFEST, place
 from opensessions.models import SandboxStatus
+from opensessions.sessions.keeping import MANIFEST, place
 from sandbox_task.workspace.compression import zstd
 from tests.gateway.file_parts import PATHS, S1, SECRET, Place, error_of, place_of_files, plant, raw_get
 

@@ -14,9 +14,9 @@ import pytest
 from gateway.archive_bounds import HOURLY, UNFINISHED, Account
 from opensessions.archives import LISTING, PART_BYTES
 from opensessions.errors import RateLimited, TooLarge
-from opensessions.keeping import archives_of, place
 from opensessions.models import Archive, Limits, Session
 from opensessions.ports import BlobStore
+from opensessions.sessions.keeping import archives_of, place
 from tests.fakes import Clock, World
 from tests.gateway.sandbox_parts import Side, sandbox_side
 

@@ -2,7 +2,7 @@
 
 import httpx2
 
-from opensessions import tokens
+from opensessions.access import tokens
 from tests.fakes import World
 from tests.gateway.sandbox_parts import sandbox_side
 

@@ -12,8 +12,8 @@ import pytest
 
 from gateway.private import COOKIE_SECONDS, Private
 from gateway.trial import TrialPreviews
+from opensessions.access.tokens import preview_token, session_token
 from opensessions.models import SandboxStatus, Session, Status
-from opensessions.tokens import preview_token, session_token
 from tests.gateway.test_previews import MASTER, NAVIGATION, A, Answer, B, Stage, closing, session_of
 
 OWN = {"Sec-Fetch-Site": "same-origin"}

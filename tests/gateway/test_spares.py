@@ -8,8 +8,8 @@ import pytest
 
 from opensessions.events import Assign, EventBatch, Prepare, inbox_item
 from opensessions.models import AgentConfig
-from opensessions.pool import Spare
-from opensessions.pooling import AGE
+from opensessions.pool.pooling import AGE
+from opensessions.pool.spares import Spare
 from tests.fakes import World, world
 from tests.gateway.sandbox_parts import Side, sandbox_side
 from tests.gateway.stream_parts import Frames

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from opensessions.http import api
-from opensessions.service import Quota
+from opensessions.sessions.service import Quota
 from tests.fakes import World, open_account, world
 
 Dump = Callable[[], list[str]]

@@ -11,7 +11,7 @@ from opensessions.events import Assistant, Result, TurnComplete
 from opensessions.http.api import create_app
 from opensessions.http.views import SESSION_ID, TIME
 from opensessions.notices import SessionStarted
-from opensessions.service import Quota
+from opensessions.sessions.service import Quota
 from tests.fakes import World, open_account, world
 from tests.http.conftest import Dump
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from opensessions import lifecycle
 from opensessions.archives import LISTING
 from opensessions.http import callback
-from opensessions.keeping import place
 from opensessions.models import Session, Status
+from opensessions.sessions import lifecycle
+from opensessions.sessions.keeping import place
 from tests.fakes import World
 from tests.http.conftest import Dump
 

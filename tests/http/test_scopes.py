@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from fastapi.testclient import TestClient
 
+from opensessions.access.keyring import SCOPES, Scope
 from opensessions.http import api
-from opensessions.keyring import SCOPES, Scope
 from tests.fakes import World, open_account
 
 NEW = {"prompt": "Build it", "user_id": "u1"}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from opensessions.access.passes import PREVIEW_SECONDS
 from opensessions.models import AgentConfig, Session
-from opensessions.passes import PREVIEW_SECONDS
 from tests.fakes import World
 from tests.http.conftest import Dump
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from opensessions.handshake import derived_token
-from opensessions.ledger import Amounts, Meter
+from opensessions.money.ledger import Amounts, Meter
 from tests.fakes import World
 
 USAGE = "/v1/usage"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from opensessions.hooks import Letter
 from opensessions.http.webhook_shapes import TYPES
+from opensessions.webhooks.hooks import Letter
 from tests.fakes import World
 from tests.http.conftest import Dump
 

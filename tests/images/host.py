@@ -16,7 +16,7 @@ from gateway.listeners import Listeners, front, unix_socket
 from gateway.model_body import ModelRules
 from gateway.model_upstream import Upstream
 from gateway.resolver import SystemResolver
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.http import callback
 from opensessions.local.demo_model import demo_model
 from opensessions.models import Event, Session

@@ -2,8 +2,8 @@
 
 from threading import Barrier, Event
 
-from opensessions.hooks import Errand
 from opensessions.local.courier import THREADS, Courier
+from opensessions.webhooks.hooks import Errand
 
 
 def test_one_after_the_other_of_a_pair_and_side_by_side_of_others() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from opensessions import tokens
-from opensessions.keys import Keys
+from opensessions.access import tokens
+from opensessions.access.keys import Keys
 from opensessions.local import database, keys
 from opensessions.local.audit import SqliteAudit
 from opensessions.local.database import Database

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from opensessions.local.settings import SettingsError, from_environment
-from opensessions.prices import price
+from opensessions.money.prices import price
 
 
 def test_nothing_set_is_the_demo_model_and_no_bounds() -> None:

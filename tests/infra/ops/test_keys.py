@@ -4,7 +4,7 @@ import pytest
 
 from infra.ops import keys
 from infra.ops.account import OperatorError
-from opensessions import tokens
+from opensessions.access import tokens
 from opensessions.aws.audit import DynamoAudit
 from opensessions.aws.keyring import DynamoKeyring
 from tests.contract.samples import START
